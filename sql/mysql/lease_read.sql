@@ -1,0 +1,2 @@
+-- Who holds a lease. Parameter: name.
+SELECT owner, fence FROM leases WHERE name = ?;

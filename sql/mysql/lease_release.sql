@@ -1,0 +1,2 @@
+-- Parameters: name, owner.
+UPDATE leases SET expires_at = 0 WHERE name = ? AND owner = ?;

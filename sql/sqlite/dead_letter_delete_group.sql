@@ -1,0 +1,2 @@
+-- Parameter: group_key.
+DELETE FROM dead_letters WHERE group_key = ?;

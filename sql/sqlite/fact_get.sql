@@ -1,0 +1,2 @@
+-- Parameter: name.
+SELECT json FROM facts WHERE name = ?;

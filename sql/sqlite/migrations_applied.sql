@@ -1,0 +1,2 @@
+-- The names of the migrations that were applied.
+SELECT name FROM schema_migrations;

@@ -1,0 +1,159 @@
+/** The pool, and the only way to a connection: with a deadline, after which the connection is thrown away. */
+import { type SQL } from 'drizzle-orm'
+import { MySqlDialect } from 'drizzle-orm/mysql-core'
+import { drizzle } from 'drizzle-orm/mysql2'
+import mysql from 'mysql2/promise'
+import { withDeadline } from '../../lib/retry.ts'
+import { BackendError } from '../backend.ts'
+import type { SqlSession } from '../sql/codec.ts'
+import { toBackendError } from './errors.ts'
+
+export interface MysqlConfig {
+  host: string
+  port: number
+  user: string
+  password: string
+  database: string
+  pool_size: number
+  /** Seconds. */
+  connect_timeout: number
+  /** Seconds; bounds statements that write. */
+  statement_timeout: number
+  ssl?: boolean
+}
+
+/**
+ * Every connection starts alike, whatever the server's defaults: UTC, strict, backslash escapes as the
+ * driver writes them, bounded lock waits, and no gap locks between parallel upserts.
+ */
+const SESSION_SETUP = [
+  `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 5`,
+  'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
+]
+
+export type MysqlPool = ReturnType<typeof openPool>
+
+export function openPool(config: MysqlConfig) {
+  const options = {
+    host: config.host,
+    port: config.port,
+    user: config.user,
+    password: config.password,
+    database: config.database,
+    connectTimeout: config.connect_timeout * 1000,
+    charset: 'utf8mb4',
+    dateStrings: true,
+    supportBigNumbers: true,
+    // JSON columns and numbers are decoded by the dialect, from text, the same on MySQL and MariaDB.
+    typeCast: (field, next) => (field.type === 'JSON' ? field.string('utf8') : next()),
+    ...(config.ssl && { ssl: {} }),
+  } satisfies mysql.ConnectionOptions
+  const pool = mysql.createPool({ ...options, connectionLimit: config.pool_size })
+  pool.pool.on('connection', (connection) => {
+    for (const statement of SESSION_SETUP) {
+      connection.query(statement, (error: unknown) => {
+        if (error) connection.destroy()
+      })
+    }
+  })
+  const db = drizzle(pool)
+  const dialect = new MySqlDialect()
+
+  /**
+   * Lends a connection for `work`. Past the deadline, or after an error of the connection's own, it is
+   * destroyed: nobody knows what it is still doing. Throws BackendError.
+   */
+  async function lend<T>(
+    timeoutMs: number,
+    work: (connection: mysql.PoolConnection) => Promise<T>,
+    options?: { keep: boolean },
+  ): Promise<T> {
+    const expired = () => new BackendError('outage', 'TIMEOUT', `no answer within ${timeoutMs} ms`)
+    const deadline = Date.now() + timeoutMs
+    const acquiring = pool.getConnection()
+    let connection: mysql.PoolConnection
+    try {
+      connection = await withDeadline(acquiring, timeoutMs, expired)
+    } catch (error) {
+      acquiring.then((late) => late.release()).catch(() => undefined) // its failure has been reported already
+      throw toBackendError(error)
+    }
+    try {
+      const result = await withDeadline(work(connection), Math.max(1, deadline - Date.now()), expired)
+      if (!options?.keep) connection.release()
+      return result
+    } catch (error) {
+      const failure = toBackendError(error)
+      if (failure.kind === 'outage') connection.destroy()
+      else connection.release()
+      throw failure
+    }
+  }
+
+  /** Statements on one connection; each may be repeated by the caller, none is repeated here. */
+  function sessionOn(connection: mysql.PoolConnection): SqlSession {
+    const query = async (statement: SQL, rowsAsArray: boolean) => {
+      const { sql, params } = dialect.sqlToQuery(statement)
+      const [result] = await connection.query({ sql, values: params, rowsAsArray })
+      return result
+    }
+    return {
+      all: async (statement) => (await query(statement, true)) as unknown[][],
+      run: async (statement) => ((await query(statement, false)) as mysql.ResultSetHeader).affectedRows,
+    }
+  }
+
+  /** A connection kept for several statements, each with the deadline; `release` or `destroy` ends it. */
+  async function pin(timeoutMs: number) {
+    const connection = await lend(timeoutMs, async (borrowed) => borrowed, { keep: true })
+    const inner = sessionOn(connection)
+    const bounded = async <T>(work: Promise<T>): Promise<T> => {
+      const expired = () => new BackendError('outage', 'TIMEOUT', `no answer within ${timeoutMs} ms`)
+      try {
+        return await withDeadline(work, timeoutMs, expired)
+      } catch (error) {
+        throw toBackendError(error)
+      }
+    }
+    const session: SqlSession = {
+      all: (statement) => bounded(inner.all(statement)),
+      run: (statement) => bounded(inner.run(statement)),
+    }
+    return { session, release: () => connection.release(), destroy: () => connection.destroy() }
+  }
+
+  return {
+    db,
+    lend,
+    pin,
+    sessionOn,
+    /** A statement as text and parameters. */
+    compile: (statement: SQL) => dialect.sqlToQuery(statement),
+    /** Makes the configured database where it isn't there yet. */
+    async createDatabase() {
+      const { database, ...server } = options
+      const connection = await mysql.createConnection(server)
+      try {
+        await connection.query('CREATE DATABASE IF NOT EXISTS ?? CHARACTER SET utf8mb4', [database])
+      } catch (error) {
+        throw toBackendError(error)
+      } finally {
+        connection.destroy()
+      }
+    },
+    /** A session that borrows a connection for each statement. */
+    session(timeoutMs: number): SqlSession {
+      return {
+        all: (statement) => lend(timeoutMs, (connection) => sessionOn(connection).all(statement)),
+        run: (statement) => lend(timeoutMs, (connection) => sessionOn(connection).run(statement)),
+      }
+    },
+    usage() {
+      const inner = pool.pool as unknown as Record<string, { length: number } | undefined>
+      const all = inner._allConnections?.length ?? 0
+      const idle = inner._freeConnections?.length ?? 0
+      return { active: all - idle, idle, waiting: inner._connectionQueue?.length ?? 0, max: config.pool_size }
+    },
+    close: () => pool.end(),
+  }
+}

@@ -1,0 +1,174 @@
+/** The mysql backend: MySQL 8.0 to 9.7, MariaDB 10.6+, Galera; written for TiDB 8. */
+import { sql } from 'drizzle-orm'
+import bootstrap from '../../../sql/mysql/0000_coordination.sql' with { type: 'text' }
+import translation from '../../../sql/mysql/0001_translation.sql' with { type: 'text' }
+import migrationPut from '../../../sql/mysql/migration_put.sql' with { type: 'text' }
+import migrationsApplied from '../../../sql/mysql/migrations_applied.sql' with { type: 'text' }
+import migrationsCreate from '../../../sql/mysql/migrations_create.sql' with { type: 'text' }
+import type { Collection } from '../../collections/definition.ts'
+import { messageOf } from '../../lib/errors.ts'
+import { withDeadline } from '../../lib/retry.ts'
+import { type Backend, BackendError, type RecordStore, type Snapshot } from '../backend.ts'
+import { createCoordination } from '../sql/coordination.ts'
+import { writeIsolating } from '../sql/isolate.ts'
+import { migrate } from '../sql/migrate.ts'
+import { createReader } from '../sql/reader.ts'
+import { conditions, table } from '../sql/select.ts'
+import { createWriter } from '../sql/writer.ts'
+import { adoptLegacy, putLegacyAside } from './adopt.ts'
+import { type MysqlConfig, openPool } from './connection.ts'
+import { mysqlDialect } from './dialect.ts'
+import { coordinationTexts } from './statements.ts'
+import { type UpsertStatement, upsertStatement } from './upsert.ts'
+
+const HEALTH_TIMEOUT_MS = 2000
+const READ_TIMEOUT_MS = 5000
+/** DDL and the adoption of old tables take what they take. */
+const MIGRATION_TIMEOUT_MS = 3600_000
+const DEFAULT_PACKET_BYTES = 4 * 1024 * 1024
+const MIGRATION_PAUSE_MS = 200
+
+export interface MysqlOptions {
+  name: string
+  config: MysqlConfig
+  /** Names this instance in leases. */
+  owner: string
+}
+
+export function openMysql({ name, config, owner }: MysqlOptions): Backend {
+  const pool = openPool(config)
+  const writeTimeoutMs = config.statement_timeout * 1000
+  const session = pool.session(READ_TIMEOUT_MS)
+  const writing = pool.session(writeTimeoutMs)
+  const coordination = createCoordination({
+    dialect: mysqlDialect,
+    session,
+    texts: coordinationTexts,
+    firstInstanceNumber: 1,
+  })
+  const upserts = new Map<string, UpsertStatement>()
+  let packetBytes = DEFAULT_PACKET_BYTES
+
+  function upsertOf(collection: Collection): UpsertStatement {
+    let known = upserts.get(collection.name)
+    if (!known) {
+      known = upsertStatement(collection)
+      upserts.set(collection.name, known)
+    }
+    return known
+  }
+
+  const records: RecordStore = {
+    ...createReader(mysqlDialect, session),
+    ...createWriter(mysqlDialect, writing),
+
+    // Escaping may double a text, and the statement has to fit into one packet.
+    get maxWriteBytes() {
+      return Math.floor(packetBytes / 3)
+    },
+
+    write(collection, rows) {
+      const upsert = upsertOf(collection)
+      return writeIsolating(rows, (part) =>
+        pool.lend(writeTimeoutMs, async (connection) => {
+          await connection.query({ sql: upsert.text, values: [part.map(upsert.bind)] })
+        }),
+      )
+    },
+
+    async estimate(collection, filters) {
+      const { sql: text, params } = pool.compile(
+        sql`EXPLAIN SELECT 1 FROM ${table(mysqlDialect, collection)} WHERE ${conditions(mysqlDialect, collection, filters)}`,
+      )
+      const [plan] = await pool.lend(READ_TIMEOUT_MS, (connection) => connection.query({ sql: text, values: params }))
+      const step = (plan as Record<string, unknown>[]).find((row) => row.table === collection.name)
+      return Math.round(Number(step?.rows ?? 0) * (Number(step?.filtered ?? 100) / 100))
+    },
+
+    async sizeBytes() {
+      const [[bytes] = [0]] = await session.all(
+        sql`SELECT SUM(data_length + index_length) FROM information_schema.tables WHERE table_schema = DATABASE()`,
+      )
+      return Number(bytes ?? 0)
+    },
+
+    async snapshot({ timeoutMs }): Promise<Snapshot> {
+      const pinned = await pool.pin(timeoutMs)
+      try {
+        await pinned.session.run(sql.raw('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ'))
+        await pinned.session.run(sql.raw('START TRANSACTION WITH CONSISTENT SNAPSHOT'))
+      } catch (error) {
+        pinned.destroy()
+        throw error
+      }
+      return {
+        ...createReader(mysqlDialect, pinned.session),
+        async close() {
+          try {
+            await pinned.session.run(sql.raw('COMMIT'))
+            pinned.release()
+          } catch {
+            pinned.destroy() // a connection that can't even commit a read is of no use to the next one
+          }
+        },
+      }
+    },
+  }
+
+  return {
+    name,
+    type: 'mysql',
+    records,
+    coordination,
+
+    async prepare(options) {
+      try {
+        await session.all(sql`SELECT 1`)
+      } catch (error) {
+        if (!(error instanceof BackendError && error.code === '1049' && options.migrate)) throw error
+        await pool.createDatabase()
+      }
+      if (options.migrate) {
+        const migrating = pool.session(MIGRATION_TIMEOUT_MS)
+        await migrate({
+          session: migrating,
+          coordination,
+          bootstrap: [migrationsCreate, bootstrap],
+          migrations: [
+            {
+              name: '0001_translation',
+              text: translation,
+              before: putLegacyAside,
+              after: async (on) => {
+                await adoptLegacy(on)
+              },
+            },
+          ],
+          texts: { applied: migrationsApplied, put: migrationPut },
+          owner,
+          pause: () => new Promise((resume) => setTimeout(resume, MIGRATION_PAUSE_MS)),
+        })
+      }
+      const [[bytes] = [DEFAULT_PACKET_BYTES]] = await session.all(sql`SELECT @@max_allowed_packet`)
+      packetBytes = Number(bytes)
+    },
+
+    async health() {
+      const start = performance.now()
+      const latencyMs = () => Math.round((performance.now() - start) * 10) / 10
+      try {
+        await withDeadline(
+          pool.session(HEALTH_TIMEOUT_MS).all(sql`SELECT 1`),
+          HEALTH_TIMEOUT_MS,
+          () => new BackendError('outage', 'TIMEOUT', 'no answer'),
+        )
+        return { healthy: true, latencyMs: latencyMs() }
+      } catch (error) {
+        return { healthy: false, latencyMs: latencyMs(), detail: messageOf(error) }
+      }
+    },
+
+    pool: pool.usage,
+    close: pool.close,
+  }
+}

@@ -1,0 +1,82 @@
+/** Reads of a record store over one SQL session. */
+import { sql } from 'drizzle-orm'
+import type { Value } from '../../collections/definition.ts'
+import type { RecordReader } from '../backend.ts'
+import type { Dialect, SqlSession } from './codec.ts'
+import { decodeRecord, decodeRow, selectCount, selectCountBy, selectCountByGroup, selected, selectPage, selectRows } from './select.ts'
+
+const SCAN_PAGE_ROWS = 2000
+const READ_MANY_ROWS = 500
+
+export function createReader(dialect: Dialect, session: SqlSession): RecordReader {
+  const reader: RecordReader = {
+    async read(collection, key) {
+      const [raw] = await session.all(selectRows(dialect, collection, [key]))
+      return raw ? decodeRow(dialect, collection, raw) : null
+    },
+
+    async readMany(collection, keys) {
+      const rows = []
+      for (let i = 0; i < keys.length; i += READ_MANY_ROWS) {
+        const found = await session.all(selectRows(dialect, collection, keys.slice(i, i + READ_MANY_ROWS)))
+        for (const raw of found) rows.push(decodeRow(dialect, collection, raw))
+      }
+      return rows
+    },
+
+    async query(collection, query) {
+      const names = selected(collection, query.fields)
+      const found = await session.all(selectPage(dialect, collection, query))
+      return found.map((raw) => decodeRecord(dialect, collection, names, raw))
+    },
+
+    async count(collection, filters, options) {
+      const [[count] = [0]] = await session.all(selectCount(dialect, collection, filters, options?.limit))
+      return Number(count)
+    },
+
+    async countBy(collection, filters, field) {
+      const found = await session.all(selectCountBy(dialect, collection, filters, field))
+      const type = collection.typeOf(field)
+      return new Map<Value, number>(found.map(([value, count]) => [dialect.decode(type, value), Number(count)]))
+    },
+
+    async countByGroup(collection, groups, filters, field) {
+      const counts = new Map<string, Map<Value, number>>()
+      for (let i = 0; i < groups.length; i += READ_MANY_ROWS) {
+        const part = groups.slice(i, i + READ_MANY_ROWS)
+        for (const [group, value, count] of await session.all(selectCountByGroup(dialect, collection, part, filters, field))) {
+          const name = dialect.decode('text', group) as string
+          const of = counts.get(name) ?? new Map<Value, number>()
+          counts.set(name, of.set(dialect.decode(collection.typeOf(field), value), Number(count)))
+        }
+      }
+      return counts
+    },
+
+    async *scan(collection, filters, fields) {
+      let after: readonly Value[] | undefined
+      while (true) {
+        const page = await reader.query(collection, {
+          filters,
+          sort: 'key',
+          descending: false,
+          limit: SCAN_PAGE_ROWS,
+          ...(after && { after }),
+          ...(fields && { fields }),
+        })
+        if (page.length > 0) yield page
+        if (page.length < SCAN_PAGE_ROWS) return
+        const last = page.at(-1)!
+        after = collection.key.map((name) => last[name]!)
+      }
+    },
+  }
+  return reader
+}
+
+/** `SELECT` of one column's distinct values, by a loose scan of the clustered index. */
+export function selectGroups(dialect: Dialect, name: string, column: string, after: string, limit: number) {
+  const group = sql.raw(dialect.quote(column))
+  return sql`SELECT DISTINCT ${group} FROM ${sql.raw(dialect.quote(name))} WHERE ${group} > ${after} ORDER BY ${group} LIMIT ${limit}`
+}

@@ -1,0 +1,17 @@
+/** Statements whose text is fixed: `.sql` files with `?` for each parameter. */
+import { type SQL, sql } from 'drizzle-orm'
+
+/** Binds the parameters of a statement in order. Comments are stripped: a `?` in one is no parameter. */
+export function statement(text: string): (...params: unknown[]) => SQL {
+  const parts = text
+    .replace(/^\s*--.*$/gm, '')
+    .trim()
+    .replace(/;$/, '')
+    .split('?')
+  return (...params) => {
+    if (params.length !== parts.length - 1) {
+      throw new TypeError(`statement takes ${parts.length - 1} parameters, ${params.length} given: ${parts[0]}`)
+    }
+    return sql.join(parts.flatMap((part, i) => (i === 0 ? [sql.raw(part)] : [sql`${params[i - 1]}`, sql.raw(part)])))
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * The law of merge. A row is what has been written to a record: a value and a stamp for each field
+ * that was. Coalescing in the buffer, the upsert in SQL, the read overlay and every replay are this
+ * one operation, so order, repetition and which instance do not matter.
+ */
+import type { Collection, Value } from './definition.ts'
+import { ABSENT, STAMP_BYTES, type Stamp, stampHex, stampMs } from './stamp.ts'
+
+export interface Row {
+  /** Values of the key's fields, in their order. */
+  key: readonly string[]
+  /** By slot; undefined = absent, null = cleared. */
+  values: readonly (Value | undefined)[]
+  /** One stamp for every field that is there (most rows), or one a slot. */
+  stamps: Stamp | readonly Stamp[]
+  /** Milliseconds of the earliest acceptance. */
+  createdAtMs: number
+}
+
+export function stampAt(row: Row, slot: number): Stamp {
+  if (typeof row.stamps !== 'bigint') return row.stamps[slot] ?? ABSENT
+  return row.values[slot] === undefined ? ABSENT : row.stamps
+}
+
+/** The newest stamp of any field. */
+export function newestStamp(row: Row): Stamp {
+  if (typeof row.stamps === 'bigint') return row.stamps
+  let newest = ABSENT
+  for (const stamp of row.stamps) if (stamp > newest) newest = stamp
+  return newest
+}
+
+/** When the newest field was accepted, in milliseconds. */
+export function updatedAtMs(row: Row): number {
+  return stampMs(newestStamp(row))
+}
+
+/**
+ * Takes, field by field, the higher stamp; the earlier creation. Commutative, associative, idempotent
+ * (two fields of one stamp hold one value: a request has one stamp, and one row a key).
+ */
+export function merge(a: Row, b: Row): Row {
+  const size = Math.max(a.values.length, b.values.length)
+  const values = new Array<Value | undefined>(size)
+  const stamps = new Array<Stamp>(size)
+  let common: Stamp | null = null
+  let uniform = true
+  for (let slot = 0; slot < size; slot++) {
+    const stampA = stampAt(a, slot)
+    const stampB = stampAt(b, slot)
+    const winner = stampB > stampA ? b : a
+    const stamp = stampB > stampA ? stampB : stampA
+    values[slot] = winner.values[slot]
+    stamps[slot] = stamp
+    if (stamp === ABSENT) continue
+    if (common === null) common = stamp
+    else if (common !== stamp) uniform = false
+  }
+  return {
+    key: a.key,
+    values,
+    stamps: uniform && common !== null ? common : stamps,
+    createdAtMs: Math.min(a.createdAtMs, b.createdAtMs),
+  }
+}
+
+/** The row's stamps as they are stored: 8 bytes a slot, in hex. */
+export function packStamps(row: Row): string {
+  const size = row.values.length
+  let hex = ''
+  if (typeof row.stamps === 'bigint') {
+    const one = stampHex(row.stamps)
+    const none = '0'.repeat(STAMP_BYTES * 2)
+    for (let slot = 0; slot < size; slot++) hex += row.values[slot] === undefined ? none : one
+    return hex
+  }
+  for (let slot = 0; slot < size; slot++) hex += stampHex(row.stamps[slot] ?? ABSENT)
+  return hex
+}
+
+/** Reads stored stamps; slots that an older version did not know are absent. */
+export function unpackStamps(bytes: Uint8Array, slots: number): Stamp[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return Array.from({ length: slots }, (_, slot) =>
+    (slot + 1) * STAMP_BYTES <= bytes.byteLength ? view.getBigUint64(slot * STAMP_BYTES) : ABSENT,
+  )
+}
+
+/** Whether every required field has a value: only then is the row shown. */
+export function isComplete(collection: Collection, row: Row): boolean {
+  return collection.required.every((field) => (row.values[collection.slotOf(field)] ?? null) !== null)
+}
+
+/** A row as a flat record: key, fields (null where absent), created_at, updated_at. */
+export type FlatRecord = Record<string, Value>
+
+export function flatten(collection: Collection, row: Row): FlatRecord {
+  const record: FlatRecord = {}
+  for (const [i, name] of collection.key.entries()) record[name] = row.key[i]!
+  for (const [slot, name] of collection.slots.entries()) record[name] = row.values[slot] ?? null
+  record.created_at = row.createdAtMs
+  record.updated_at = updatedAtMs(row)
+  return record
+}
+
+/** A row from the fields that a request wrote, under the stamp it was accepted with. */
+export function rowOf(collection: Collection, record: Readonly<Record<string, Value | undefined>>, stamp: Stamp): Row {
+  const values = new Array<Value | undefined>(collection.slots.length)
+  for (let slot = 0; slot < values.length; slot++) values[slot] = record[collection.slots[slot]!]
+  return {
+    key: collection.key.map((name) => record[name] as string),
+    values,
+    stamps: stamp,
+    createdAtMs: stampMs(stamp),
+  }
+}

@@ -1,0 +1,228 @@
+/** Puts the house together: config → backends → router → buffer → slices → jobs; closes them in reverse. */
+import { createApp } from './app.ts'
+import type { Coordination } from './backends/backend.ts'
+import { openBackend } from './backends/catalog.ts'
+import { type BackendMonitor, watchBackend } from './backends/monitor.ts'
+import { createStampSource } from './buffer/stamp_source.ts'
+import { createWriteBuffer } from './buffer/write_buffer.ts'
+import { createInstanceRegistry } from './cluster/instances.ts'
+import { createJobRunner } from './cluster/jobs.ts'
+import { COLLECTIONS } from './collections/catalog.ts'
+import { createRouter } from './collections/router.ts'
+import { translationSessions } from './collections/translation.ts'
+import { type Config, redactConfig } from './config/mod.ts'
+import { systemClock } from './lib/clock.ts'
+import { AppError, messageOf } from './lib/errors.ts'
+import type { Logger } from './lib/log.ts'
+import { createSystem } from './system/mod.ts'
+import { createMetrics, type Metrics } from './telemetry/metrics.ts'
+import { createTranslation } from './translation/mod.ts'
+
+export interface Service {
+  fetch(request: Request): Response | Promise<Response>
+  /** Opens the backends and starts the timers; rejects `failed` where that can never succeed. */
+  start(): void
+  /** Rejects when the service cannot go on: a migration failed. */
+  failed: Promise<never>
+  /** Resolves once every backend was prepared: migrated, where that is configured. */
+  prepared: Promise<void>
+  /** Stops accepting, stores what is buffered within the deadline; answers the rows that are left. */
+  shutdown(): Promise<{ rowsLeft: number }>
+}
+
+interface ComposeOptions {
+  config: Config
+  instanceId: string
+  version: string
+  log: Logger
+}
+
+const STORAGE_BYTES_EVERY_MS = 60_000
+
+export async function compose({ config, instanceId, version, log }: ComposeOptions): Promise<Service> {
+  const clock = systemClock
+  const startedAtMs = clock.nowMs()
+  const { promise: failed, reject: fail } = Promise.withResolvers<never>()
+  failed.catch(() => undefined) // main awaits it; a test need not
+  let phase: 'running' | 'stopping' = 'running'
+
+  const used = new Set(Object.values(config.storage.routes))
+  const monitors = new Map<string, BackendMonitor>()
+  for (const name of used) {
+    const backend = await openBackend(name, config.storage.backends[name]!, instanceId)
+    monitors.set(
+      name,
+      watchBackend({ backend, migrate: config.migrations.on_start, log, onUp: () => buffer.retryNow(), onPrepared: () => onPrepared(name) }),
+    )
+  }
+
+  let metrics: Metrics
+  const router = createRouter({
+    collections: COLLECTIONS,
+    backends: monitors,
+    routes: config.storage.routes,
+    onOperation: (...operation) => metrics.onOperation(...operation),
+  })
+  const home = router.backendOf(translationSessions)
+  const coordination: Coordination = guarded(home)
+  const registry = createInstanceRegistry({ coordination: home.backend.coordination!, instanceId, version, log, bufferedRows: () => buffer.status().rows })
+  const stamps = createStampSource({ clock, instanceNumber: registry.number })
+  const buffer = createWriteBuffer({
+    config: config.buffer,
+    collections: COLLECTIONS.filter(({ buffered }) => buffered),
+    storeOf: router.records,
+    coordination,
+    clock,
+    log,
+    onFlush: (...flush) => metrics.onFlush(...flush),
+    onRows: (...rows) => metrics.onRows(...rows),
+  })
+  const storageBytes = new Map<string, number>()
+  metrics = createMetrics({
+    buffer() {
+      const { rows, bytes, capacityRows, collections } = buffer.status()
+      const nowMs = clock.nowMs()
+      return {
+        rows,
+        bytes,
+        capacityRows,
+        collections: collections.map(({ oldestAtMs, ...figures }) => ({
+          ...figures,
+          oldestAgeSeconds: oldestAtMs === null ? 0 : Math.max(0, nowMs - oldestAtMs) / 1000,
+        })),
+      }
+    },
+    pools: () =>
+      router.backends().map(({ backend, state }) => ({
+        backend: backend.name,
+        up: state() === 'up',
+        ...(backend.pool?.() ?? { active: 0, idle: 0, waiting: 0, max: 0 }),
+      })),
+    storageBytes: () => [...storageBytes].map(([backend, bytes]) => ({ backend, bytes })),
+  })
+
+  /** At first contact: the tables are there, the instance gets its number. */
+  async function onPrepared(name: string): Promise<void> {
+    if (monitors.get(name) === home) await registry.register()
+  }
+
+  function refusal(): AppError | null {
+    if (phase === 'stopping') return new AppError('SHUTTING_DOWN', { detail: 'This instance is shutting down.', retryAfterSeconds: 1 })
+    if (registry.registered()) return null
+    return new AppError('NOT_READY', { detail: 'This instance has not reached its database yet.', retryAfterSeconds: 1 })
+  }
+
+  const translation = createTranslation({
+    router,
+    buffer,
+    coordination,
+    stamps,
+    clock,
+    log,
+    instanceId,
+    refusal,
+    onWritten: (...written) => metrics.onWritten(...written),
+    onRestore: (ok) => metrics.onRestore(ok),
+    maxBodyBytes: config.service.max_body_bytes,
+    flushTimeoutMs: config.buffer.flush_timeout * 1000,
+    restoreTimeoutMs: config.translation.restore_timeout * 1000,
+    deleteMode: config.translation.delete_mode,
+    exactCountLimit: config.translation.count_exact_limit,
+    countKeepMs: config.translation.count_cache * 1000,
+    retention: {
+      enabled: config.retention.enabled,
+      everyMs: config.retention.interval * 1000,
+      completedDays: config.retention.completed_days,
+      failedDays: config.retention.failed_days,
+      deletedDays: config.retention.deleted_days,
+      incompleteDays: config.retention.incomplete_days,
+    },
+  })
+  const system = createSystem({
+    version,
+    instanceId,
+    startedAtMs,
+    nowMs: clock.nowMs,
+    buffer: buffer.status,
+    backends: () =>
+      router.backends().map(({ backend, state, lastHealth }) => ({
+        name: backend.name,
+        type: backend.type,
+        state: state(),
+        latencyMs: lastHealth()?.latencyMs ?? null,
+        detail: lastHealth()?.detail ?? null,
+      })),
+    ready() {
+      const refused = refusal()
+      return { ready: refused === null, reason: refused?.detail ?? null }
+    },
+    metrics: metrics.render,
+    config: () => redactConfig(config),
+  })
+  const app = createApp({ version, log, events: metrics, slices: [translation, system] })
+  const jobs = createJobRunner({ coordination, instanceId, jobs: translation.jobs, log })
+  let sizing: ReturnType<typeof setInterval> | null = null
+
+  async function measureStorage(): Promise<void> {
+    for (const { backend, state } of router.backends()) {
+      if (state() !== 'up' || !backend.records) continue
+      try {
+        storageBytes.set(backend.name, await backend.records.sizeBytes())
+      } catch (error) {
+        log.debug('size of storage not read', { meta: { backend: backend.name, error: messageOf(error) } })
+      }
+    }
+  }
+
+  return {
+    fetch: (request) => app.fetch(request),
+    failed,
+    prepared: Promise.all([...monitors.values()].map(({ prepared }) => prepared)).then(() => undefined),
+
+    start() {
+      for (const monitor of monitors.values()) {
+        monitor.prepared.then(measureStorage, fail)
+        monitor.start()
+      }
+      registry.start()
+      buffer.start()
+      jobs.start()
+      sizing = setInterval(measureStorage, STORAGE_BYTES_EVERY_MS)
+    },
+
+    async shutdown() {
+      registry.setState('draining')
+      await new Promise((resume) => setTimeout(resume, config.service.drain_grace * 1000))
+      phase = 'stopping'
+      if (sizing) clearInterval(sizing)
+      await Promise.all([jobs.stop(), translation.settled()])
+      const rowsLeft = await buffer.drain(config.service.shutdown_timeout * 1000)
+      buffer.stop()
+      registry.stop()
+      if (rowsLeft === 0) await registry.signOff().catch((error) => log.warn('sign-off not written', { meta: { error: messageOf(error) } }))
+      for (const monitor of monitors.values()) {
+        monitor.stop()
+        await monitor.backend.close()
+      }
+      return { rowsLeft }
+    },
+  }
+}
+
+/** Coordination that fails at once while its backend is known to be down, and tells of outages. */
+function guarded(monitor: BackendMonitor): Coordination {
+  const inner = monitor.backend.coordination!
+  const methods = Object.entries(inner).map(([name, method]) => [
+    name,
+    async (...args: unknown[]) => {
+      monitor.assertUp()
+      try {
+        return await (method as (...args: unknown[]) => Promise<unknown>)(...args)
+      } catch (error) {
+        monitor.suspect()
+        throw error
+      }
+    },
+  ])
+  return Object.fromEntries(methods) as unknown as Coordination
+}

@@ -1,0 +1,5 @@
+export type { BackendConfig } from './backends.ts'
+export { ConfigError, type Fault } from './faults.ts'
+export { type LoadConfigOptions, loadConfig } from './load.ts'
+export { redactConfig } from './redact.ts'
+export type { Config } from './schema.ts'

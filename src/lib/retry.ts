@@ -1,0 +1,35 @@
+interface BackoffOptions {
+  baseMs: number
+  maxMs: number
+  /** 0 ≤ random < 1; injected so that tests own the jitter. */
+  random?: () => number
+}
+
+/** Exponential delays with full jitter in their upper half: `next()` grows them, `reset()` after a success. */
+export function createBackoff(options: BackoffOptions): { nextMs(): number; reset(): void } {
+  const random = options.random ?? Math.random
+  let attempt = 0
+  return {
+    nextMs() {
+      const ceiling = Math.min(options.maxMs, options.baseMs * 2 ** attempt)
+      attempt = Math.min(attempt + 1, 30)
+      return Math.round(ceiling / 2 + (random() * ceiling) / 2)
+    },
+    reset() {
+      attempt = 0
+    },
+  }
+}
+
+/** Rejects with `onTimeout()` when `promise` has not settled within `timeoutMs`. The work itself goes on. */
+export async function withDeadline<T>(promise: Promise<T>, timeoutMs: number, onTimeout: () => Error): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(onTimeout()), timeoutMs)
+  })
+  try {
+    return await Promise.race([promise, deadline])
+  } finally {
+    clearTimeout(timer)
+  }
+}

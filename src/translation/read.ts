@@ -1,0 +1,113 @@
+/** Single sessions and tasks: the stored row, merged with what this instance has buffered of it. */
+import type { Coordination, RecordReader } from '../backends/backend.ts'
+import type { StampSource } from '../buffer/stamp_source.ts'
+import type { WriteBuffer } from '../buffer/write_buffer.ts'
+import type { CollectionRouter } from '../collections/router.ts'
+import { type FlatRecord, flatten, isComplete, merge, newestStamp, type Row } from '../collections/row.ts'
+import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
+import { AppError } from '../lib/errors.ts'
+import { SHOWN } from './listing.ts'
+import { type SessionDetail, type TaskDetail, toDetail, toTask } from './views.ts'
+
+export interface Reader {
+  /** Throws SESSION_NOT_FOUND. */
+  session(sessionId: string): Promise<SessionDetail>
+  /** The newest task of that id, or that of the session. Throws TASK_NOT_FOUND. */
+  task(taskId: string, sessionId?: string): Promise<TaskDetail>
+  /** Throws SESSION_NOT_FOUND where there is neither the session nor a task of it. */
+  assertTasksReadable(sessionId: string): Promise<void>
+  /** The session's row, stored and buffered, whether it is shown or not; from `reader` where one is given. */
+  sessionRow(sessionId: string, reader?: RecordReader): Promise<Row | null>
+  /** The session's record if it is shown. */
+  shownSession(sessionId: string): Promise<FlatRecord | null>
+}
+
+interface ReaderOptions {
+  router: CollectionRouter
+  buffer: WriteBuffer
+  coordination: Coordination
+  stamps: StampSource
+}
+
+export function notFound(sessionId: string): AppError {
+  return new AppError('SESSION_NOT_FOUND', { members: { session_id: sessionId } })
+}
+
+export const isHidden = (row: Row): boolean => (row.values[sessions.slotOf('deleted_at')] ?? null) !== null
+
+export function createReader({ router, buffer, coordination, stamps }: ReaderOptions): Reader {
+  function overlay(stored: Row | null, held: Row | undefined): Row | null {
+    if (stored) stamps.observe(newestStamp(stored))
+    return stored && held ? merge(stored, held) : (held ?? stored)
+  }
+
+  async function sessionRow(sessionId: string, reader: RecordReader = router.records(sessions)): Promise<Row | null> {
+    return overlay(await reader.read(sessions, [sessionId]), buffer.get(sessions, [sessionId]))
+  }
+
+  async function shownSession(sessionId: string): Promise<FlatRecord | null> {
+    const [row, erasing] = await Promise.all([sessionRow(sessionId), coordination.isBeingErased(sessions.name, sessionId)])
+    if (!row || erasing || !isComplete(sessions, row) || isHidden(row)) return null
+    return flatten(sessions, row)
+  }
+
+  async function taskRow(key: readonly string[]): Promise<Row | null> {
+    return overlay(await router.records(tasks).read(tasks, key), buffer.get(tasks, key))
+  }
+
+  async function isTaskShown(row: Row): Promise<boolean> {
+    if (!isComplete(tasks, row)) return false
+    const [parent, erasing] = await Promise.all([sessionRow(row.key[0]!), coordination.isBeingErased(sessions.name, row.key[0]!)])
+    return !erasing && !(parent && isHidden(parent))
+  }
+
+  /** Keys under which a task of this id may be, the likeliest newest first. */
+  async function candidates(taskId: string): Promise<string[][]> {
+    const held = buffer.withRest(tasks, taskId).sort((a, b) => (newestStamp(a) < newestStamp(b) ? 1 : -1))
+    const [stored] = await router.records(tasks).query(tasks, {
+      filters: [...SHOWN, { op: 'eq', field: 'task_id', value: taskId }],
+      sort: 'updated_at',
+      descending: true,
+      limit: 1,
+      fields: [],
+    })
+    const keys = held.map((row) => [...row.key])
+    if (!stored) return keys
+    const newer = held.filter((row) => Number(newestStamp(row) >> 22n) >= (stored.updated_at as number)).length
+    keys.splice(newer, 0, [stored.session_id as string, taskId])
+    return keys
+  }
+
+  return {
+    sessionRow,
+    shownSession,
+
+    async session(sessionId) {
+      const [record, counts, deadLetters] = await Promise.all([
+        shownSession(sessionId),
+        router.records(tasks).countBy(tasks, [{ op: 'eq', field: 'session_id', value: sessionId }, { op: 'complete' }], 'status'),
+        coordination.countDeadLetters(tasks.name, sessionId),
+      ])
+      if (!record) throw notFound(sessionId)
+      return toDetail(record, counts, deadLetters)
+    },
+
+    async task(taskId, sessionId) {
+      const keys = sessionId === undefined ? await candidates(taskId) : [[sessionId, taskId]]
+      for (const key of keys) {
+        const row = await taskRow(key)
+        if (row && (await isTaskShown(row))) return toTask(flatten(tasks, row))
+      }
+      throw new AppError('TASK_NOT_FOUND', { members: { task_id: taskId, ...(sessionId !== undefined && { session_id: sessionId }) } })
+    },
+
+    async assertTasksReadable(sessionId) {
+      const [row, erasing] = await Promise.all([sessionRow(sessionId), coordination.isBeingErased(sessions.name, sessionId)])
+      if (erasing || (row && isHidden(row))) throw notFound(sessionId)
+      if (row && isComplete(sessions, row)) return
+      if (buffer.group(tasks, sessionId).size > 0) return
+      const stored = await router.records(tasks).count(tasks, [{ op: 'eq', field: 'session_id', value: sessionId }], { limit: 1 })
+      if (stored === 0) throw notFound(sessionId)
+    },
+  }
+}

@@ -1,0 +1,128 @@
+/** Writing: items become rows under one stamp, and go into the buffer. */
+import type { CollectionRouter } from '../collections/router.ts'
+import type { Collection, Value } from '../collections/definition.ts'
+import { type Row, rowOf, stampAt } from '../collections/row.ts'
+import type { Stamp } from '../collections/stamp.ts'
+import { translationSessions } from '../collections/translation.ts'
+import type { StampSource } from '../buffer/stamp_source.ts'
+import type { WriteBuffer } from '../buffer/write_buffer.ts'
+import { AppError } from '../lib/errors.ts'
+import { withDeadline } from '../lib/retry.ts'
+import { type OUTCOMES, TERMINAL_STATUSES } from './schema.ts'
+
+export type Item = Readonly<Record<string, Value | undefined>>
+
+export interface ItemOutcome {
+  index: number
+  outcome: (typeof OUTCOMES)[number]
+  reason?: string
+}
+
+export interface Writer {
+  /** Accepts all items, or throws; answers their stamp. */
+  accept(collection: Collection, items: readonly Item[]): Promise<Stamp>
+  /** Flushes, and tells what became of each item of an accepted batch. Throws WRITE_PENDING after 1.5 s. */
+  settle(collection: Collection, items: readonly Item[], stamp: Stamp): Promise<ItemOutcome[]>
+}
+
+interface WriterOptions {
+  router: CollectionRouter
+  buffer: WriteBuffer
+  stamps: StampSource
+  /** Why nothing is accepted now, if so. */
+  refusal(): AppError | null
+  onWritten(collection: string, status: string, rows: number): void
+}
+
+/** The printed client gives up after 2 s. */
+const WAIT_MS = 1500
+/** What a row costs in memory besides its texts. */
+const ROW_OVERHEAD_BYTES = 320
+
+export function createWriter({ router, buffer, stamps, refusal, onWritten }: WriterOptions): Writer {
+  return {
+    async accept(collection, items) {
+      const refused = refusal()
+      if (refused) throw refused
+      const stamp = stamps.next()
+      const rows = rowsOf(collection, items, stamp)
+      await buffer.accept(collection, rows)
+      count(collection, items, onWritten)
+      if (collection === translationSessions && items.some((item) => TERMINAL_STATUSES.includes(item.status as string))) {
+        buffer.flushSoon()
+      }
+      return stamp
+    },
+
+    async settle(collection, items, stamp) {
+      const pending = (cause?: unknown) =>
+        new AppError('WRITE_PENDING', {
+          detail: 'Accepted, and will be stored; not within the time this request waits.',
+          members: { accepted: true, count: items.length },
+          retryAfterSeconds: 1,
+          cause,
+        })
+      const settled = outcomes(collection, items, stamp).catch((error) => {
+        throw pending(error)
+      })
+      return withDeadline(settled, WAIT_MS, pending)
+    },
+  }
+
+  async function outcomes(collection: Collection, items: readonly Item[], stamp: Stamp): Promise<ItemOutcome[]> {
+    const reports = await buffer.flush([collection])
+    const failure = reports.get(collection.name)?.failure
+    if (failure) throw failure
+    const keys = items.map((item) => collection.key.map((name) => item[name] as string))
+    const stored = new Map<string, Row>()
+    for (const row of await router.records(collection).readMany(collection, keys)) stored.set(row.key.join('\u0000'), row)
+    return keys.map((key, index) => {
+      const letter = buffer.refusalOf(collection, key, stamp)
+      if (letter) return { index, outcome: 'refused' as const, reason: letter.reason }
+      const row = stored.get(key.join('\u0000'))
+      if (!row) return { index, outcome: 'voided' as const }
+      const won = collection.slots.some((name, slot) => items[index]![name] !== undefined && stampAt(row, slot) === stamp)
+      return { index, outcome: won ? ('stored' as const) : ('superseded' as const) }
+    })
+  }
+}
+
+/**
+ * Items of one key are merged in their order before they get their stamp: one row a key and a stamp, which
+ * is what makes equal stamps mean equal values. Every item counts as accepted; the buffer counts the merged.
+ */
+function rowsOf(collection: Collection, items: readonly Item[], stamp: Stamp): { row: Row; bytes: number; items: number }[] {
+  const byKey = new Map<string, { record: Record<string, Value | undefined>; items: number }>()
+  for (const item of items) {
+    const key = collection.key.length === 1 ? (item[collection.key[0]!] as string) : collection.key.map((name) => item[name]).join('\u0000')
+    const held = byKey.get(key)
+    if (!held) {
+      byKey.set(key, { record: item, items: 1 })
+      continue
+    }
+    const record = { ...held.record }
+    for (const [name, value] of Object.entries(item)) if (value !== undefined) record[name] = value
+    byKey.set(key, { record, items: held.items + 1 })
+  }
+  return Array.from(byKey.values(), ({ record, items: count }) => {
+    const row = rowOf(collection, record, stamp)
+    return { row, bytes: bytesOf(row), items: count }
+  })
+}
+
+/** Memory of a row: two bytes a character at most. */
+function bytesOf(row: Row): number {
+  let bytes = ROW_OVERHEAD_BYTES
+  for (const part of row.key) bytes += part.length * 2
+  for (const value of row.values) if (typeof value === 'string') bytes += value.length * 2
+  return bytes
+}
+
+function count(collection: Collection, items: readonly Item[], onWritten: WriterOptions['onWritten']): void {
+  const byStatus = new Map<string, number>()
+  for (const { status } of items) {
+    if (typeof status === 'string') byStatus.set(status, (byStatus.get(status) ?? 0) + 1)
+  }
+  for (const [status, rows] of byStatus) onWritten(collection.name, status, rows)
+}
+

@@ -1,0 +1,146 @@
+/** POST and PATCH of batches, and flush. */
+import { z } from '@hono/zod-openapi'
+import type { Context } from 'hono'
+import type { WriteBuffer } from '../buffer/write_buffer.ts'
+import type { Collection } from '../collections/definition.ts'
+import { translationSessions, translationTasks } from '../collections/translation.ts'
+import type { RequestEnv } from '../http/context.ts'
+import { endpoint, json, type Router } from '../http/endpoint.ts'
+import { partialItems } from '../http/partial.ts'
+import { AppError } from '../lib/errors.ts'
+import { withDeadline } from '../lib/retry.ts'
+import { formatTime } from '../lib/time.ts'
+import {
+  acceptedAnswer, MAX_BATCH_ITEMS, sessionBatch, sessionItem, sessionPatch, sessionPatchBatch, storedAnswer,
+  taskBatch, taskItem, taskPatch, taskPatchBatch, writeQuery,
+} from './schema.ts'
+import type { Item, Writer } from './write.ts'
+
+interface WriteRoutesOptions {
+  writer: Writer
+  buffer: WriteBuffer
+  nowMs(): number
+  maxBodyBytes: number
+  /** How long a flush on request may take. */
+  flushTimeoutMs: number
+  /** Throws while the backends are known to be down. */
+  assertReachable(): void
+}
+
+export const flushAnswer = z
+  .object({
+    status: z.literal('flushed'),
+    sessions_written: z.int().meta({ example: 10 }),
+    tasks_written: z.int().meta({ example: 850 }),
+    duration_ms: z.int().meta({ example: 1200 }),
+  })
+  .meta({ id: 'Flushed' })
+
+const BATCHES = [
+  { method: 'post', path: 'sessions', collection: translationSessions, body: sessionBatch, item: sessionItem, operation: 'writeSessions', summary: 'Write translation sessions' },
+  { method: 'post', path: 'tasks', collection: translationTasks, body: taskBatch, item: taskItem, operation: 'writeTasks', summary: 'Write translation tasks' },
+  { method: 'patch', path: 'sessions', collection: translationSessions, body: sessionPatchBatch, item: sessionPatch, operation: 'patchSessions', summary: 'Patch translation sessions' },
+  { method: 'patch', path: 'tasks', collection: translationTasks, body: taskPatchBatch, item: taskPatch, operation: 'patchTasks', summary: 'Patch translation tasks' },
+] as const
+
+const DESCRIPTIONS = {
+  post: 'Accepts up to 1000 items, all or nothing, and answers before they are stored; they are at most 30 seconds later. Repeating a request changes nothing. An absent optional field keeps what is stored, null clears it; several items of one key are merged in their order.',
+  patch: 'As POST, with sparse items: the key and any fields. What does not exist yet is stored, and shown once its required fields have arrived.',
+}
+
+/** `base` is the path before `/sessions/batch`; the deprecated paths are the same routes. */
+export function writeRoutes(router: Router, base: string, options: WriteRoutesOptions, deprecated = false): void {
+  const prefix = deprecated ? 'v1' : ''
+  const name = (operation: string) => (prefix ? `${prefix}${operation[0]!.toUpperCase()}${operation.slice(1)}` : operation)
+  const tags = [deprecated ? 'Deprecated' : 'Write']
+
+  for (const batch of BATCHES) {
+    if (deprecated && batch.method === 'patch') continue
+    endpoint(
+      router,
+      {
+        method: batch.method,
+        path: `${base}/${batch.path}/batch`,
+        operationId: name(batch.operation),
+        summary: batch.summary,
+        description: DESCRIPTIONS[batch.method],
+        tags,
+        ...(deprecated && { deprecated }),
+        maxBodyBytes: options.maxBodyBytes,
+        problems: ['BUFFER_FULL', 'NOT_READY', 'SHUTTING_DOWN', 'WRITE_PENDING'],
+        middleware: [partialItems(batch.path, batch.item, MAX_BATCH_ITEMS)],
+        request: { query: writeQuery, body: { required: true, ...json(batch.body, 'The items.') } },
+        responses: {
+          202: json(acceptedAnswer, 'Accepted.'),
+          200: json(storedAnswer, 'With `wait=true`: stored.'),
+        },
+      },
+      async (c) => {
+        const body = c.req.valid('json' as never) as Record<string, Item[]>
+        return answerBatch(c as never, batch.collection, body[batch.path]!, options) as never
+      },
+    )
+  }
+
+  endpoint(
+    router,
+    {
+      method: 'post',
+      path: `${base}/flush`,
+      operationId: name('flush'),
+      summary: 'Store everything that is buffered',
+      description: 'Waits, at most 10 seconds, until what was accepted before the call is stored. Concurrent calls share one flush.',
+      tags,
+      ...(deprecated && { deprecated }),
+      problems: ['BACKEND_UNAVAILABLE', 'NOT_READY', 'FLUSH_TIMEOUT'],
+      responses: { 200: json(flushAnswer, 'Stored.') },
+    },
+    async (c) => {
+      options.assertReachable()
+      return c.json(await flushAll(options), 200)
+    },
+  )
+}
+
+async function answerBatch(c: Context<RequestEnv>, collection: Collection, items: Item[], options: WriteRoutesOptions): Promise<Response> {
+  const { writer } = options
+  const stamp = await writer.accept(collection, items)
+  const sorted = c.get('sorted')
+  const rejected = sorted && { rejected: sorted.rejected }
+  c.set('logFields', logFields(items))
+  if (c.req.query('wait') !== 'true') {
+    return c.json({ status: 'accepted', count: items.length, ...rejected, timestamp: formatTime(options.nowMs()) }, 202)
+  }
+  const outcomes = (await writer.settle(collection, items, stamp)).map((outcome) => ({
+    ...outcome,
+    index: sorted?.positions[outcome.index] ?? outcome.index,
+  }))
+  const written = outcomes.filter(({ outcome }) => outcome === 'stored' || outcome === 'superseded').length
+  return c.json({ status: 'stored', count: items.length, written, outcomes, ...rejected, timestamp: formatTime(options.nowMs()) }, 200)
+}
+
+function logFields(items: readonly Item[]) {
+  const session = items[0]?.session_id
+  const one = typeof session === 'string' && items.every((item) => item.session_id === session)
+  return { ...(one && { session_id: session }), meta: { count: items.length } }
+}
+
+async function flushAll(options: WriteRoutesOptions): Promise<z.infer<typeof flushAnswer>> {
+  const start = performance.now()
+  const durationMs = () => Math.round(performance.now() - start)
+  const late = () =>
+    new AppError('FLUSH_TIMEOUT', {
+      detail: 'The flush goes on; not everything was stored within the time this request waits.',
+      members: { sessions_written: 0, tasks_written: 0, duration_ms: durationMs() },
+      retryAfterSeconds: 1,
+    })
+  const reports = await withDeadline(options.buffer.flush(), options.flushTimeoutMs, late)
+  const written = (collection: Collection) => reports.get(collection.name)?.written ?? 0
+  for (const { failure } of reports.values()) if (failure) throw failure
+  return {
+    status: 'flushed',
+    sessions_written: written(translationSessions),
+    tasks_written: written(translationTasks),
+    duration_ms: durationMs(),
+  }
+}
