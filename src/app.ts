@@ -3,7 +3,7 @@ import { BackendError } from './backends/backend.ts'
 import { accessLog, type RequestEvents } from './http/access_log.ts'
 import { mountDocs } from './http/docs.ts'
 import { createRouter, type Router } from './http/endpoint.ts'
-import { unmatched } from './http/methods.ts'
+import { literalPaths, unmatched } from './http/methods.ts'
 import { renderProblem, toAppError } from './http/problem.ts'
 import { AppError } from './lib/errors.ts'
 import type { Logger } from './lib/log.ts'
@@ -31,6 +31,7 @@ function translate(error: unknown): AppError | null {
 export function createApp({ version, log, events, slices }: AppServices): Router {
   const app = createRouter()
   app.use(accessLog(log, events))
+  app.use(literalPaths(app))
   app.onError((error, c) => renderProblem(c, toAppError(error, translate)))
   app.notFound((c) => renderProblem(c as never, unmatched(app, c as never)))
   for (const slice of slices) slice.mount(app)

@@ -49,10 +49,19 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
   const used = new Set(Object.values(config.storage.routes))
   const monitors = new Map<string, BackendMonitor>()
   for (const name of used) {
-    const backend = await openBackend(name, config.storage.backends[name]!, instanceId)
+    const backend = await openBackend(name, config.storage.backends[name]!, {
+      owner: instanceId,
+      readTimeoutMs: config.translation.read_timeout * 1000,
+    })
     monitors.set(
       name,
-      watchBackend({ backend, migrate: config.migrations.on_start, log, onUp: () => buffer.retryNow(), onPrepared: () => onPrepared(name) }),
+      watchBackend({
+        backend,
+        migrate: config.migrations.on_start,
+        log,
+        onUp: () => buffer.retryNow(),
+        onPrepared: () => onPrepared(name),
+      }),
     )
   }
 
@@ -65,7 +74,13 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
   })
   const home = router.backendOf(translationSessions)
   const coordination: Coordination = guarded(home)
-  const registry = createInstanceRegistry({ coordination: home.backend.coordination!, instanceId, version, log, bufferedRows: () => buffer.status().rows })
+  const registry = createInstanceRegistry({
+    coordination: home.backend.coordination!,
+    instanceId,
+    version,
+    log,
+    bufferedRows: () => buffer.status().rows,
+  })
   const stamps = createStampSource({ clock, instanceNumber: registry.number })
   const buffer = createWriteBuffer({
     config: config.buffer,
@@ -101,15 +116,38 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
     storageBytes: () => [...storageBytes].map(([backend, bytes]) => ({ backend, bytes })),
   })
 
+  /** Moving a collection to another backend moves no rows: whoever did so should hear of it. */
+  async function warnOfRowsLeft(): Promise<void> {
+    for (const [name, spec] of Object.entries(config.storage.backends)) {
+      if (spec.type !== 'sqlite') continue
+      const moved = COLLECTIONS.filter((collection) => config.storage.routes[collection.name] !== name)
+      if (moved.length === 0) continue
+      const { rowsLeftIn } = await import('./backends/sqlite/left_behind.ts')
+      const rows = rowsLeftIn(spec.config.path, moved)
+      if (Object.keys(rows).length > 0) {
+        log.error('RECORDS WERE LEFT in an embedded store that these collections are no longer routed to', {
+          meta: { backend: name, path: spec.config.path, rows },
+        })
+      }
+    }
+  }
+
   /** At first contact: the tables are there, the instance gets its number. */
   async function onPrepared(name: string): Promise<void> {
     if (monitors.get(name) === home) await registry.register()
   }
 
   function refusal(): AppError | null {
-    if (phase === 'stopping') return new AppError('SHUTTING_DOWN', { detail: 'This instance is shutting down.', retryAfterSeconds: 1 })
+    if (phase === 'stopping')
+      return new AppError('SHUTTING_DOWN', {
+        detail: 'This instance is shutting down.',
+        retryAfterSeconds: 1,
+      })
     if (registry.registered()) return null
-    return new AppError('NOT_READY', { detail: 'This instance has not reached its database yet.', retryAfterSeconds: 1 })
+    return new AppError('NOT_READY', {
+      detail: 'This instance has not reached its database yet.',
+      retryAfterSeconds: 1,
+    })
   }
 
   const translation = createTranslation({
@@ -184,6 +222,9 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
         monitor.prepared.then(measureStorage, fail)
         monitor.start()
       }
+      warnOfRowsLeft().catch((error) =>
+        log.warn('embedded store not examined', { meta: { error: messageOf(error) } }),
+      )
       registry.start()
       buffer.start()
       jobs.start()
@@ -199,7 +240,10 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
       const rowsLeft = await buffer.drain(config.service.shutdown_timeout * 1000)
       buffer.stop()
       registry.stop()
-      if (rowsLeft === 0) await registry.signOff().catch((error) => log.warn('sign-off not written', { meta: { error: messageOf(error) } }))
+      if (rowsLeft === 0)
+        await registry
+          .signOff()
+          .catch((error) => log.warn('sign-off not written', { meta: { error: messageOf(error) } }))
       for (const monitor of monitors.values()) {
         monitor.stop()
         await monitor.backend.close()

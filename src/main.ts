@@ -16,7 +16,11 @@ const EXIT_ROWS_LEFT = 75
 
 function readConfig(): Config {
   try {
-    return loadConfig({ env: process.env, readFile: (path) => readFileSync(path, 'utf8'), collections: [...COLLECTIONS] })
+    return loadConfig({
+      env: process.env,
+      readFile: (path) => readFileSync(path, 'utf8'),
+      collections: [...COLLECTIONS],
+    })
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     console.error(error.message)
@@ -41,7 +45,11 @@ function instanceIdOf({ service }: Config): string {
 
 const config = readConfig()
 const instanceId = instanceIdOf(config)
-const log = createLogger({ level: config.service.log_level, instance: instanceId, write: (line) => process.stdout.write(`${line}\n`) })
+const log = createLogger({
+  level: config.service.log_level,
+  instance: instanceId,
+  write: (line) => process.stdout.write(`${line}\n`),
+})
 const migrateOnly = process.argv[2] === 'migrate'
 if (migrateOnly) config.migrations.on_start = true
 const service = await compose({ config, instanceId, version: packageJson.version, log })
@@ -51,7 +59,10 @@ service.failed.catch((error) => {
   process.exit(EXIT_CONFIG)
 })
 
-async function stop(server: { stop(closeActive?: boolean): Promise<void> } | null, why: string): Promise<never> {
+async function stop(
+  server: { stop(closeActive?: boolean): Promise<void> } | null,
+  why: string,
+): Promise<never> {
   log.info('shutting down', { meta: { why } })
   const { rowsLeft } = await service.shutdown()
   await server?.stop(true)
@@ -74,7 +85,13 @@ const server = Bun.serve({
   fetch: service.fetch,
 })
 log.info('listening', {
-  meta: { host: server.hostname, port: server.port, url: `http://${server.hostname}:${server.port}`, version: packageJson.version, routes: config.storage.routes },
+  meta: {
+    host: server.hostname,
+    port: server.port,
+    url: `http://${server.hostname}:${server.port}`,
+    version: packageJson.version,
+    routes: config.storage.routes,
+  },
 })
 service.start()
 

@@ -98,7 +98,11 @@ export interface RecordReader {
     field: string,
   ): Promise<Map<string, Map<Value, number>>>
   /** Every row in key order, in pages of constant memory. */
-  scan(collection: Collection, filters: readonly Filter[], fields?: readonly string[]): AsyncIterable<FlatRecord[]>
+  scan(
+    collection: Collection,
+    filters: readonly Filter[],
+    fields?: readonly string[],
+  ): AsyncIterable<FlatRecord[]>
 }
 
 /** Index is the row's position in the call. */
@@ -145,12 +149,25 @@ export interface BlobRange {
 
 /** Bytes by key, immutable once written. */
 export interface BlobStore {
-  put(collection: Collection, key: string, body: ReadableStream<Uint8Array>, options: { contentType: string }): Promise<{ size: number; etag: string }>
+  put(
+    collection: Collection,
+    key: string,
+    body: ReadableStream<Uint8Array>,
+    options: { contentType: string },
+  ): Promise<{ size: number; etag: string }>
   get(collection: Collection, key: string, range?: BlobRange): Promise<ReadableStream<Uint8Array> | null>
   head(collection: Collection, key: string): Promise<{ size: number; etag: string } | null>
   delete(collection: Collection, key: string): Promise<boolean>
-  list(collection: Collection, prefix: string, after?: string): AsyncIterable<{ key: string; size: number; modifiedAtMs: number }>
-  presign?(collection: Collection, key: string, options: { method: 'GET' | 'PUT'; expiresInSeconds: number }): Promise<string>
+  list(
+    collection: Collection,
+    prefix: string,
+    after?: string,
+  ): AsyncIterable<{ key: string; size: number; modifiedAtMs: number }>
+  presign?(
+    collection: Collection,
+    key: string,
+    options: { method: 'GET' | 'PUT'; expiresInSeconds: number },
+  ): Promise<string>
 }
 
 /** A row that its store refused for what it is. Keyed by (collection, key, newest stamp). */

@@ -5,12 +5,19 @@ import type { SqliteConfig } from './sqlite/connection.ts'
 
 export type BackendSpec = { type: 'sqlite'; config: SqliteConfig } | { type: 'mysql'; config: MysqlConfig }
 
-/** `owner` names this instance in the leases it takes. Opens nothing yet: `prepare` does. */
-export async function openBackend(name: string, spec: BackendSpec, owner: string): Promise<Backend> {
+export interface OpenOptions {
+  /** Names this instance in the leases it takes. */
+  owner: string
+  /** How long a read may wait for an answer. */
+  readTimeoutMs: number
+}
+
+/** Opens nothing yet: `prepare` does. */
+export async function openBackend(name: string, spec: BackendSpec, options: OpenOptions): Promise<Backend> {
   switch (spec.type) {
     case 'sqlite':
-      return (await import('./sqlite/mod.ts')).openSqlite({ name, config: spec.config, owner })
+      return (await import('./sqlite/mod.ts')).openSqlite({ name, config: spec.config, ...options })
     case 'mysql':
-      return (await import('./mysql/mod.ts')).openMysql({ name, config: spec.config, owner })
+      return (await import('./mysql/mod.ts')).openMysql({ name, config: spec.config, ...options })
   }
 }

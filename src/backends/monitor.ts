@@ -55,7 +55,9 @@ export function watchBackend({ backend, migrate, log, onUp, onPrepared }: Monito
       } catch (error) {
         if (!(error instanceof BackendError)) return reject(error)
         health = { healthy: false, latencyMs: 0, detail: error.message }
-        log.warn('backend not reached yet', { meta: { backend: backend.name, code: error.code, error: error.message } })
+        log.warn('backend not reached yet', {
+          meta: { backend: backend.name, code: error.code, error: error.message },
+        })
         await new Promise((resume) => setTimeout(resume, backoff.nextMs()))
       }
     }
@@ -100,7 +102,11 @@ export function watchBackend({ backend, migrate, log, onUp, onPrepared }: Monito
     },
     assertUp() {
       if (state !== 'up') {
-        throw new BackendError('outage', 'DOWN', `backend ${backend.name} is ${state}: ${health?.detail ?? 'no contact yet'}`)
+        throw new BackendError(
+          'outage',
+          'DOWN',
+          `backend ${backend.name} is ${state}: ${health?.detail ?? 'no contact yet'}`,
+        )
       }
     },
     stop() {

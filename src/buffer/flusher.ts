@@ -56,7 +56,12 @@ export function createFlusher(options: FlusherOptions): Flusher {
     batch.observe(durationMs)
     options.onChunk(entries.length, durationMs)
     if (refused.length > 0) {
-      const letters = refused.map(({ index, code, reason }) => ({ collection: collection.name, row: entries[index]!.row, code, reason }))
+      const letters = refused.map(({ index, code, reason }) => ({
+        collection: collection.name,
+        row: entries[index]!.row,
+        code,
+        reason,
+      }))
       await coordination.putDeadLetters(letters)
       for (const letter of letters) remember(letter)
       options.onDeadLettered(letters)
@@ -134,4 +139,3 @@ export function createFlusher(options: FlusherOptions): Flusher {
     },
   }
 }
-

@@ -121,7 +121,8 @@ export function createPartition(collection: Collection): Partition {
 
     all() {
       const found: Row[] = []
-      for (const group of new Set([...draining.keys(), ...live.keys()])) found.push(...this.group(group).values())
+      for (const group of new Set([...draining.keys(), ...live.keys()]))
+        found.push(...this.group(group).values())
       return found
     },
 

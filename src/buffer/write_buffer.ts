@@ -80,7 +80,14 @@ export interface WriteBuffer {
   refusalOf(collection: Collection, key: readonly string[], stamp: Stamp): DeadLetter | undefined
   /** Drops what a delete at `stamp` voids, once no flush can still be writing it. */
   erase(collection: Collection, group: string, stamp: Stamp): Promise<void>
-  status(): { collections: CollectionStatus[]; rows: number; bytes: number; capacityRows: number; lastFlushAtMs: number | null; full: boolean }
+  status(): {
+    collections: CollectionStatus[]
+    rows: number
+    bytes: number
+    capacityRows: number
+    lastFlushAtMs: number | null
+    full: boolean
+  }
   /** Starts the timer. */
   start(): void
   /** Begins a flush of everything that nobody waits for. */
@@ -140,7 +147,9 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
       onDeadLettered(letters) {
         tally(collection.name, 'dead_lettered', letters.length)
         for (const { row, code, reason } of letters.slice(0, 10)) {
-          log.error('row refused by its backend, moved to the dead letters', { meta: { collection: collection.name, key: row.key, code, reason } })
+          log.error('row refused by its backend, moved to the dead letters', {
+            meta: { collection: collection.name, key: row.key, code, reason },
+          })
         }
       },
     })
@@ -233,11 +242,16 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
       const acceptedAtMs = clock.nowMs()
       let merged = accepted - rows.length
       for (const { row, bytes: size } of rows) {
-        if (lane.partition.add({ row, bytes: size, acceptedAtMs }) === 'merged') merged++
+        // A sparse item without any field says nothing: there is no row to store.
+        if (!row.values.some((value) => value !== undefined)) merged++
+        else if (lane.partition.add({ row, bytes: size, acceptedAtMs }) === 'merged') merged++
       }
       tally(collection.name, 'accepted', accepted)
       tally(collection.name, 'merged', merged)
-      if (lane.partition.rows().live >= config.max_buffer_size || lane.partition.bytes() >= config.flush_bytes) {
+      if (
+        lane.partition.rows().live >= config.max_buffer_size ||
+        lane.partition.bytes() >= config.flush_bytes
+      ) {
         setTimeout(background, 0, lane) // after the answer
       }
     },
@@ -249,7 +263,9 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
 
     async flush(collections = options.collections) {
       const reports = await Promise.all(
-        collections.map(async (collection) => [collection.name, await flushLane(laneOf(collection))] as const),
+        collections.map(
+          async (collection) => [collection.name, await flushLane(laneOf(collection))] as const,
+        ),
       )
       return new Map(reports)
     },

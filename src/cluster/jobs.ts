@@ -20,7 +20,12 @@ export interface JobRunner {
   stop(): Promise<void>
 }
 
-export function createJobRunner(options: { coordination: Coordination; instanceId: string; jobs: readonly Job[]; log: Logger }): JobRunner {
+export function createJobRunner(options: {
+  coordination: Coordination
+  instanceId: string
+  jobs: readonly Job[]
+  log: Logger
+}): JobRunner {
   const { coordination, instanceId, log } = options
   const timers: ReturnType<typeof setInterval>[] = []
   const running = new Map<string, Promise<void>>()

@@ -5,7 +5,13 @@ import type { Collection } from './definition.ts'
 
 export interface OperationEvents {
   /** One operation of a backend; `failure` is the kind of its error. */
-  onOperation(backend: string, operation: string, collection: string, durationMs: number, failure: string | null): void
+  onOperation(
+    backend: string,
+    operation: string,
+    collection: string,
+    durationMs: number,
+    failure: string | null,
+  ): void
 }
 
 interface RouterOptions extends OperationEvents {
@@ -60,18 +66,38 @@ function faultsOf(
   const backend = name === undefined ? undefined : backends.get(name)?.backend
   if (!backend) return [`${collection.name}: routed to ${name ?? 'nothing'}, which is no backend`]
   const faults: string[] = []
-  if (collection.kind === 'records' && !backend.records) faults.push(`${collection.name}: backend ${name} stores no records`)
-  if (collection.kind === 'blobs' && !backend.blobs) faults.push(`${collection.name}: backend ${name} stores no blobs`)
+  if (collection.kind === 'records' && !backend.records)
+    faults.push(`${collection.name}: backend ${name} stores no records`)
+  if (collection.kind === 'blobs' && !backend.blobs)
+    faults.push(`${collection.name}: backend ${name} stores no blobs`)
   if (collection.buffered && !backend.coordination) {
     faults.push(`${collection.name}: backend ${name} offers no coordination, which buffered collections need`)
   }
   if (collection.parent && routes[collection.parent.name] !== name) {
-    faults.push(`${collection.name}: must be on the backend of its parent ${collection.parent.name} (${routes[collection.parent.name]})`)
+    faults.push(
+      `${collection.name}: must be on the backend of its parent ${collection.parent.name} (${routes[collection.parent.name]})`,
+    )
   }
   return faults
 }
 
-const OPERATIONS = ['read', 'readMany', 'query', 'count', 'countBy', 'countByGroup', 'write', 'delete', 'erase', 'purge', 'groups', 'newestStamp', 'estimate', 'sizeBytes', 'snapshot'] as const
+const OPERATIONS = [
+  'read',
+  'readMany',
+  'query',
+  'count',
+  'countBy',
+  'countByGroup',
+  'write',
+  'delete',
+  'erase',
+  'purge',
+  'groups',
+  'newestStamp',
+  'estimate',
+  'sizeBytes',
+  'snapshot',
+] as const
 
 /** Measures every operation, fails fast while the backend is down, and tells the monitor of outages. */
 function watched(monitor: BackendMonitor, events: OperationEvents): RecordStore {
@@ -109,4 +135,3 @@ function watched(monitor: BackendMonitor, events: OperationEvents): RecordStore 
   }
   return wrapped as unknown as RecordStore
 }
-

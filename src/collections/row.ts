@@ -4,7 +4,7 @@
  * one operation, so order, repetition and which instance do not matter.
  */
 import type { Collection, Value } from './definition.ts'
-import { ABSENT, STAMP_BYTES, type Stamp, stampHex, stampMs } from './stamp.ts'
+import { ABSENT, laterOf, STAMP_BYTES, type Stamp, stampHex, stampMs } from './stamp.ts'
 
 export interface Row {
   /** Values of the key's fields, in their order. */
@@ -49,7 +49,7 @@ export function merge(a: Row, b: Row): Row {
     const stampA = stampAt(a, slot)
     const stampB = stampAt(b, slot)
     const winner = stampB > stampA ? b : a
-    const stamp = stampB > stampA ? stampB : stampA
+    const stamp = laterOf(stampA, stampB)
     values[slot] = winner.values[slot]
     stamps[slot] = stamp
     if (stamp === ABSENT) continue
@@ -104,7 +104,11 @@ export function flatten(collection: Collection, row: Row): FlatRecord {
 }
 
 /** A row from the fields that a request wrote, under the stamp it was accepted with. */
-export function rowOf(collection: Collection, record: Readonly<Record<string, Value | undefined>>, stamp: Stamp): Row {
+export function rowOf(
+  collection: Collection,
+  record: Readonly<Record<string, Value | undefined>>,
+  stamp: Stamp,
+): Row {
   const values = new Array<Value | undefined>(collection.slots.length)
   for (let slot = 0; slot < values.length; slot++) values[slot] = record[collection.slots[slot]!]
   return {

@@ -22,6 +22,12 @@ export function stampMs(stamp: Stamp): number {
   return Number(stamp >> MS_SHIFT)
 }
 
+/** Math.max is for numbers. */
+export function laterOf(a: Stamp, b: Stamp): Stamp {
+  if (b > a) return b
+  return a
+}
+
 export function stampHex(stamp: Stamp): string {
   return stamp.toString(16).padStart(STAMP_BYTES * 2, '0')
 }

@@ -7,13 +7,28 @@ import type { RequestEnv } from './context.ts'
 
 export interface RequestEvents {
   /** `endpoint` is the route's pattern, never a path that holds an id. */
-  onRequest(endpoint: string, method: string, status: number, durationSeconds: number, errorCode: string | null): void
+  onRequest(
+    endpoint: string,
+    method: string,
+    status: number,
+    durationSeconds: number,
+    errorCode: string | null,
+  ): void
 }
 
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
 
+/** A client can make up methods; a metric's labels are bounded. */
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+
 /** Paths that would fill the log with nothing: probes and scrapes are logged when they fail. */
-const QUIET = new Set(['/health', '/health/live', '/health/ready', '/api/v1/system/health', '/api/v1/system/metrics'])
+const QUIET = new Set([
+  '/health',
+  '/health/live',
+  '/health/ready',
+  '/api/v1/system/health',
+  '/api/v1/system/metrics',
+])
 
 export function accessLog(log: Logger, events: RequestEvents): MiddlewareHandler<RequestEnv> {
   return async (c, next) => {
@@ -27,7 +42,13 @@ export function accessLog(log: Logger, events: RequestEvents): MiddlewareHandler
     const durationMs = performance.now() - start
     const endpoint = patternOf(c)
     const { status } = c.res
-    events.onRequest(endpoint, c.req.method, status, durationMs / 1000, c.get('errorCode') ?? null)
+    events.onRequest(
+      endpoint,
+      METHODS.has(c.req.method) ? c.req.method : '(other)',
+      status,
+      durationMs / 1000,
+      c.get('errorCode') ?? null,
+    )
     write(log, c, { endpoint, status, durationMs })
   }
 }
@@ -38,7 +59,11 @@ function patternOf(c: Context<RequestEnv>): string {
   return path === '' || path.includes('*') ? '(none)' : path.replaceAll(/:(\w+)(\{[^}]*\})?/g, '{$1}')
 }
 
-function write(log: Logger, c: Context<RequestEnv>, of: { endpoint: string; status: number; durationMs: number }): void {
+function write(
+  log: Logger,
+  c: Context<RequestEnv>,
+  of: { endpoint: string; status: number; durationMs: number },
+): void {
   const failed = of.status >= 500
   if (!failed && of.status < 400 && QUIET.has(of.endpoint)) return
   const { meta, ...fields } = c.get('logFields')

@@ -16,7 +16,9 @@ export function jsonBody(options: { maxBytes: number; required: boolean }): Midd
     }
     if (!type || !JSON_TYPE.test(type)) {
       throw new AppError('UNSUPPORTED_MEDIA_TYPE', {
-        detail: type ? `Content-Type ${type} is not application/json.` : 'Content-Type: application/json is required.',
+        detail: type
+          ? `Content-Type ${type} is not application/json.`
+          : 'Content-Type: application/json is required.',
         headers: { Accept: 'application/json' },
       })
     }
@@ -24,7 +26,10 @@ export function jsonBody(options: { maxBytes: number; required: boolean }): Midd
     try {
       setText(c.req, new TextDecoder('utf-8', { fatal: true }).decode(bytes))
     } catch (error) {
-      throw new AppError('MALFORMED_REQUEST', { detail: 'The request body is not valid UTF-8.', cause: error })
+      throw new AppError('MALFORMED_REQUEST', {
+        detail: 'The request body is not valid UTF-8.',
+        cause: error,
+      })
     }
     return next()
   }
@@ -35,7 +40,11 @@ export function setText(request: HonoRequest, text: string): void {
   Object.assign(request.bodyCache, { text: Promise.resolve(text) })
 }
 
-async function readBytes(request: Request, encoding: string | undefined, maxBytes: number): Promise<Uint8Array> {
+async function readBytes(
+  request: Request,
+  encoding: string | undefined,
+  maxBytes: number,
+): Promise<Uint8Array> {
   const packing = encoding?.trim().toLowerCase() ?? 'identity'
   if (packing !== 'identity' && packing !== 'gzip') {
     throw new AppError('UNSUPPORTED_MEDIA_TYPE', {
@@ -44,13 +53,16 @@ async function readBytes(request: Request, encoding: string | undefined, maxByte
     })
   }
   const tooLarge = () =>
-    new AppError('PAYLOAD_TOO_LARGE', { detail: `The request body is larger than ${maxBytes} bytes${packing === 'gzip' ? ' unpacked' : ''}.` })
+    new AppError('PAYLOAD_TOO_LARGE', {
+      detail: `The request body is larger than ${maxBytes} bytes${packing === 'gzip' ? ' unpacked' : ''}.`,
+    })
   const length = request.headers.get('content-length')
   if (length !== null && Number(length) > maxBytes) throw tooLarge()
   if (length !== null && packing === 'identity') return new Uint8Array(await request.arrayBuffer())
   if (!request.body) return new Uint8Array()
 
-  const unpacked = packing === 'gzip' ? request.body.pipeThrough(new DecompressionStream('gzip') as never) : request.body
+  const unpacked =
+    packing === 'gzip' ? request.body.pipeThrough(new DecompressionStream('gzip') as never) : request.body
   const parts: Uint8Array[] = []
   let size = 0
   try {
@@ -61,7 +73,10 @@ async function readBytes(request: Request, encoding: string | undefined, maxByte
     }
   } catch (error) {
     if (error instanceof AppError) throw error
-    throw new AppError('MALFORMED_REQUEST', { detail: 'The request body could not be unpacked or read.', cause: error })
+    throw new AppError('MALFORMED_REQUEST', {
+      detail: 'The request body could not be unpacked or read.',
+      cause: error,
+    })
   }
   const bytes = new Uint8Array(size)
   let offset = 0

@@ -1,6 +1,7 @@
 /** The spec at /openapi.json and a reference page at /docs, all of it served from here: no internet needed. */
-import { endpoint, type Router } from './endpoint.ts'
+
 import { z } from '@hono/zod-openapi'
+import { endpoint, type Router } from './endpoint.ts'
 
 export interface SpecInfo {
   version: string
@@ -21,8 +22,12 @@ function specOf(app: Router, { version }: SpecInfo) {
     info: {
       title: 'Persistence Service',
       version,
-      description: 'One service, multiple backends, unified API: batched, idempotent persistence for translation sessions and their tasks.',
-      contact: { name: 'Persistence Service', url: 'https://github.com/persistence-service/persistence-service' },
+      description:
+        'One service, multiple backends, unified API: batched, idempotent persistence for translation sessions and their tasks.',
+      contact: {
+        name: 'Persistence Service',
+        url: 'https://github.com/persistence-service/persistence-service',
+      },
       license: { name: 'MIT', url: 'https://opensource.org/license/mit' },
     },
     servers: [{ url: '/', description: 'This instance.' }],
@@ -51,13 +56,15 @@ const START = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#reference', dee
 `
 
 /** Scripts and styles come from here alone; Swagger UI sets styles on its elements, and inlines its icons. */
-const POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 const ASSETS: Record<string, { type: string; text(): Promise<string> }> = {
   'start.js': { type: 'text/javascript', text: async () => START },
   'swagger-ui-bundle.js': {
     type: 'text/javascript',
-    text: async () => textOf(await import('swagger-ui-dist/swagger-ui-bundle.js', { with: { type: 'text' } })),
+    text: async () =>
+      textOf(await import('swagger-ui-dist/swagger-ui-bundle.js', { with: { type: 'text' } })),
   },
   'swagger-ui.css': {
     type: 'text/css',
@@ -81,17 +88,28 @@ export function mountDocs(app: Router, info: SpecInfo): void {
       summary: 'Get this specification',
       description: 'OpenAPI 3.1, generated from the schemas that validate.',
       tags: ['System'],
-      responses: { 200: { description: 'The specification.', content: { 'application/json': { schema: z.record(z.string(), z.unknown()) } } } },
+      responses: {
+        200: {
+          description: 'The specification.',
+          content: { 'application/json': { schema: z.record(z.string(), z.unknown()) } },
+        },
+      },
     },
     async (c) => {
       spec ??= JSON.stringify(specOf(app, info))
       return c.body(spec, 200, { 'Content-Type': 'application/json' }) as never
     },
   )
-  app.get('/docs', (c) => c.html(PAGE, 200, { 'Content-Security-Policy': POLICY, 'X-Content-Type-Options': 'nosniff' }))
+  app.get('/docs', (c) =>
+    c.html(PAGE, 200, { 'Content-Security-Policy': POLICY, 'X-Content-Type-Options': 'nosniff' }),
+  )
   for (const [name, { type, text }] of Object.entries(ASSETS)) {
     app.get(`/docs/${name}`, async (c) =>
-      c.body(await text(), 200, { 'Content-Type': `${type}; charset=utf-8`, 'Cache-Control': 'public, max-age=86400', 'X-Content-Type-Options': 'nosniff' }),
+      c.body(await text(), 200, {
+        'Content-Type': `${type}; charset=utf-8`,
+        'Cache-Control': 'public, max-age=86400',
+        'X-Content-Type-Options': 'nosniff',
+      }),
     )
   }
 }

@@ -17,7 +17,9 @@ export function createRouter(): Router {
       if (result.success) return
       const input = (result as { data?: unknown }).data
       const target = TARGETS[result.target] ?? result.target
-      throw validationError(faultsOf(result.error.issues, input, target === 'query' || target === 'path' ? '' : target))
+      throw validationError(
+        faultsOf(result.error.issues, input, target === 'query' || target === 'path' ? '' : target),
+      )
     },
   })
 }
@@ -39,17 +41,26 @@ interface EndpointConfig extends Omit<RouteConfig, 'responses' | 'operationId'> 
 const MAX_BODY_BYTES = 64 * 1024 * 1024
 
 /** Registers a route. Adds the problems of its kind to the spec, and reads its JSON body. */
-export function endpoint<const C extends EndpointConfig>(router: Router, config: C, handler: RouteHandler<C, RequestEnv>): void {
+export function endpoint<const C extends EndpointConfig>(
+  router: Router,
+  config: C,
+  handler: RouteHandler<C, RequestEnv>,
+): void {
   const { problems = [], maxBodyBytes = MAX_BODY_BYTES, middleware = [], ...route } = config
   const body = route.request?.body
   const codes = new Set<ErrorCode>(problems)
-  if (body) for (const code of ['MALFORMED_REQUEST', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'] as const) codes.add(code)
+  if (body)
+    for (const code of ['MALFORMED_REQUEST', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'] as const)
+      codes.add(code)
   if (body || route.request?.query || route.request?.params) codes.add('VALIDATION_FAILED')
   codes.add('INTERNAL_ERROR')
   const definition = createRoute({
     ...(route as RouteConfig),
     responses: { ...problemResponses(codes), ...route.responses },
-    middleware: [...(body ? [jsonBody({ maxBytes: maxBodyBytes, required: body.required ?? false })] : []), ...middleware],
+    middleware: [
+      ...(body ? [jsonBody({ maxBytes: maxBodyBytes, required: body.required ?? false })] : []),
+      ...middleware,
+    ],
   })
   router.openapi(definition, handler as never)
 }
@@ -75,7 +86,13 @@ function problemResponses(codes: ReadonlySet<ErrorCode>): RouteConfig['responses
           },
         },
         ...(status === 503 && {
-          headers: { 'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer', minimum: 1 }, required: true } },
+          headers: {
+            'Retry-After': {
+              description: 'Seconds to wait.',
+              schema: { type: 'integer', minimum: 1 },
+              required: true,
+            },
+          },
         }),
       },
     ]),
@@ -84,5 +101,8 @@ function problemResponses(codes: ReadonlySet<ErrorCode>): RouteConfig['responses
 
 /** A JSON body or answer. */
 export function json<S extends z.ZodType>(schema: S, description: string, example?: unknown) {
-  return { description, content: { 'application/json': { schema, ...(example !== undefined && { example }) } } }
+  return {
+    description,
+    content: { 'application/json': { schema, ...(example !== undefined && { example }) } },
+  }
 }

@@ -21,7 +21,8 @@ export function identifier(max: number, meta: { description: string; example: st
   return checkedText((text) => identifierFault(text, max), {
     minLength: 1,
     maxLength: max,
-    pattern: '^(?!(?:\\.|\\.\\.|batch|cleanup)$)[^\\s\\u0000-\\u001f\\u007f-\\u009f](?:[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f])?$',
+    pattern:
+      '^(?!(?:\\.|\\.\\.|batch|cleanup)$)[^\\s\\u0000-\\u001f\\u007f-\\u009f](?:[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f])?$',
     ...meta,
   })
 }
@@ -56,7 +57,7 @@ export function time(meta: { description: string; example: string }) {
     .transform((text, ctx) => {
       const parsed = parseTime(text)
       if (parsed) return parsed.ms
-      ctx.addIssue({ code: 'custom', message: 'is no ISO 8601 time between the years 1000 and 9999' })
+      ctx.addIssue({ code: 'custom', message: 'is no ISO 8601 time between the years 0 and 9999' })
       return z.NEVER
     })
     .openapi({ type: 'string', format: 'date-time', ...meta })
@@ -69,7 +70,7 @@ export function dateBound(end: 'from' | 'to', meta: { description: string; examp
     .transform((text, ctx) => {
       const parsed = parseTime(text)
       if (parsed) return end === 'to' ? endOf(parsed) : parsed.ms
-      ctx.addIssue({ code: 'custom', message: 'is no ISO 8601 date or time between the years 1000 and 9999' })
+      ctx.addIssue({ code: 'custom', message: 'is no ISO 8601 date or time between the years 0 and 9999' })
       return z.NEVER
     })
     .openapi({ type: 'string', ...meta })
@@ -110,7 +111,10 @@ export function flag(meta: { description: string }) {
 }
 
 /** A whole number in a query string. */
-export function queryInt(range: { min: number; max: number; default: number }, meta: { description: string; example: number }) {
+export function queryInt(
+  range: { min: number; max: number; default: number },
+  meta: { description: string; example: number },
+) {
   return z
     .string()
     .optional()

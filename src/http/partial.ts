@@ -1,6 +1,6 @@
 /** `?partial=true`: the good items of a batch go on to the route, the others are answered with their faults. */
 import type { z } from '@hono/zod-openapi'
-import type { MiddlewareHandler } from 'hono'
+import type { HonoRequest, MiddlewareHandler } from 'hono'
 import type { FieldFault } from '../lib/errors.ts'
 import { setText } from './body.ts'
 import type { RequestEnv } from './context.ts'
@@ -17,12 +17,21 @@ export interface Sorted {
   positions: number[]
 }
 
+/** A body that is no JSON is left to the route's own validation, which answers it. */
+async function parsed(request: HonoRequest): Promise<unknown> {
+  try {
+    return await request.json()
+  } catch {
+    return undefined
+  }
+}
+
 /** Sorts the items of the body's `list`; a body that isn't such a list is left to the route's own schema. */
 export function partialItems(list: string, item: z.ZodType, maxItems: number): MiddlewareHandler<RequestEnv> {
   return async (c, next) => {
     if (c.req.query('partial') !== 'true') return next()
-    const body: unknown = await c.req.json()
-    const items = (body as Record<string, unknown> | null)?.[list]
+    const body = await parsed(c.req)
+    const items = (body as Record<string, unknown> | null | undefined)?.[list]
     if (!Array.isArray(items) || items.length === 0 || items.length > maxItems) return next()
     const rejected: Rejected[] = []
     const positions: number[] = []
@@ -31,7 +40,11 @@ export function partialItems(list: string, item: z.ZodType, maxItems: number): M
       if (result.success) positions.push(index)
       else rejected.push({ index, errors: faultsOf(result.error.issues, candidate, `${list}[${index}]`) })
     }
-    if (positions.length === 0) throw validationError(rejected.flatMap(({ errors }) => errors), { rejected })
+    if (positions.length === 0)
+      throw validationError(
+        rejected.flatMap(({ errors }) => errors),
+        { rejected },
+      )
     c.set('sorted', { rejected, positions })
     setText(c.req, JSON.stringify({ [list]: positions.map((index) => items[index]) }))
     return next()

@@ -7,11 +7,18 @@ import type { RequestEnv } from './context.ts'
 
 export const problemSchema = z
   .looseObject({
-    type: z.string().meta({ description: 'What kind of problem this is.', example: 'urn:persistence:error:validation_failed' }),
+    type: z.string().meta({
+      description: 'What kind of problem this is.',
+      example: 'urn:persistence:error:validation_failed',
+    }),
     title: z.string().meta({ example: 'Validation failed' }),
     status: z.int().meta({ description: 'The HTTP status.', example: 422 }),
-    detail: z.string().meta({ description: 'What went wrong, for a person.', example: '1 field is not valid.' }),
-    error_code: z.enum(Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]]).meta({ example: 'VALIDATION_FAILED' }),
+    detail: z
+      .string()
+      .meta({ description: 'What went wrong, for a person.', example: '1 field is not valid.' }),
+    error_code: z
+      .enum(Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]])
+      .meta({ example: 'VALIDATION_FAILED' }),
     errors: z
       .array(
         z.object({
@@ -52,7 +59,13 @@ export function toAppError(error: unknown, translate: (error: unknown) => AppErr
   if (error instanceof HTTPException && error.status === 400) {
     return new AppError('MALFORMED_REQUEST', { detail: 'The request body is not valid JSON.', cause: error })
   }
-  return translate(error) ?? new AppError('INTERNAL_ERROR', { detail: 'The request failed; the log has the cause under this request id.', cause: error })
+  return (
+    translate(error) ??
+    new AppError('INTERNAL_ERROR', {
+      detail: 'The request failed; the log has the cause under this request id.',
+      cause: error,
+    })
+  )
 }
 
 const MAX_FAULTS = 1000
@@ -68,25 +81,34 @@ export function faultsOf(issues: readonly Issue[], input: unknown, prefix = ''):
   return issues.slice(0, MAX_FAULTS).map((issue) => {
     const field = pathText(prefix, issue.path)
     const name = String(issue.path.at(-1) ?? (field || 'body'))
-    const missing = issue.code === 'invalid_type' && valueAt(input, issue.path) === undefined
+    const missing =
+      (issue.code === 'invalid_type' || issue.code === 'invalid_value') &&
+      valueAt(input, issue.path) === undefined
     return { field: field || 'body', message: missing ? `${name} is required` : issue.message }
   })
 }
 
 function pathText(prefix: string, path: readonly PropertyKey[]): string {
   return path.reduce<string>(
-    (text, part) => (typeof part === 'number' ? `${text}[${part}]` : text ? `${text}.${String(part)}` : String(part)),
+    (text, part) =>
+      typeof part === 'number' ? `${text}[${part}]` : text ? `${text}.${String(part)}` : String(part),
     prefix,
   )
 }
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>((value, part) => (value as Record<PropertyKey, unknown> | null | undefined)?.[part], input)
+  return path.reduce<unknown>(
+    (value, part) => (value as Record<PropertyKey, unknown> | null | undefined)?.[part],
+    input,
+  )
 }
 
 export function validationError(faults: FieldFault[], members: Record<string, unknown> = {}): AppError {
   return new AppError('VALIDATION_FAILED', {
-    detail: faults.length === 1 ? `${faults[0]!.field}: ${faults[0]!.message}` : `${faults.length} fields are not valid.`,
+    detail:
+      faults.length === 1
+        ? `${faults[0]!.field}: ${faults[0]!.message}`
+        : `${faults.length} fields are not valid.`,
     errors: faults,
     members,
   })

@@ -19,7 +19,9 @@ export function decodeCursor(text: string, sort: string, length: number): Cursor
   let parsed: unknown
   try {
     const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))
-    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Uint8Array.from(binary, (c) => c.charCodeAt(0))))
+    parsed = JSON.parse(
+      new TextDecoder('utf-8', { fatal: true }).decode(Uint8Array.from(binary, (c) => c.charCodeAt(0))),
+    )
   } catch {
     return null // whatever was wrong with it, the answer is the same: not a cursor of ours
   }

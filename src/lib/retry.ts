@@ -22,7 +22,11 @@ export function createBackoff(options: BackoffOptions): { nextMs(): number; rese
 }
 
 /** Rejects with `onTimeout()` when `promise` has not settled within `timeoutMs`. The work itself goes on. */
-export async function withDeadline<T>(promise: Promise<T>, timeoutMs: number, onTimeout: () => Error): Promise<T> {
+export async function withDeadline<T>(
+  promise: Promise<T>,
+  timeoutMs: number,
+  onTimeout: () => Error,
+): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(onTimeout()), timeoutMs)

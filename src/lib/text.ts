@@ -49,7 +49,8 @@ export const MAX_JSON_DEPTH = 30
 
 /** Whether every text of a JSON value is well-formed, every number finite, and the nesting bounded. */
 export function jsonFault(value: unknown, depth = 0): string | null {
-  if (typeof value === 'string') return value.isWellFormed() ? null : 'contains a lone surrogate, which has no UTF-8'
+  if (typeof value === 'string')
+    return value.isWellFormed() ? null : 'contains a lone surrogate, which has no UTF-8'
   if (typeof value === 'number') return Number.isFinite(value) ? null : 'contains a number out of range'
   if (typeof value !== 'object' || value === null) return null
   if (depth >= MAX_JSON_DEPTH) return `is nested deeper than ${MAX_JSON_DEPTH} levels`

@@ -1,29 +1,40 @@
 /** Times of the outside world: what comes in, and how they go out. Milliseconds since the epoch inside. */
 
-const PATTERN = /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,12}))?)?\s?([Zz]|[+\- ]\d{2}:?\d{2})?)?$/
+const PATTERN =
+  /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,12}))?)?\s?([Zz]|[+\- ]\d{2}:?\d{2})?)?$/
 
-export const MIN_TIME_MS = Date.UTC(1000, 0, 1)
+/** Year 0: what RFC 3339 can write, every backend can store. */
+export const MIN_TIME_MS = Date.parse('0000-01-01T00:00:00.000Z')
 export const MAX_TIME_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
 const DAY_MS = 86_400_000
 
 /**
  * A date, or a time with any offset and any fraction; without an offset it is UTC. A `+` that a query
- * string turned into a space is read as one. Null where it is no time, or outside the years 1000 to 9999.
+ * string turned into a space is read as one. Null where it is no time, or outside the years 0 to 9999 in UTC.
  * `dateOnly` tells that it stands for a whole day.
  */
 export function parseTime(text: string): { ms: number; dateOnly: boolean } | null {
   const match = PATTERN.exec(text)
   if (!match) return null
-  const [year, month, day, hour, minute, second] = match.slice(1, 7).map((part) => Number(part ?? 0)) as [number, number, number, number, number, number]
+  const [year, month, day, hour, minute, second] = match.slice(1, 7).map((part) => Number(part ?? 0)) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ]
   if (hour > 23 || minute > 59 || second > 59) return null
   const fraction = match[7] ? Number(match[7].slice(0, 3).padEnd(3, '0')) : 0
-  const local = Date.UTC(year, month - 1, day, hour, minute, second, fraction)
-  // Date.UTC rolls the 31st of February over, and takes years below 100 for the 20th century.
-  const date = new Date(local)
-  if (date.getUTCFullYear() !== year || date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day) return null
+  // Date.UTC takes years below 100 for the 20th century.
+  const date = new Date(Date.UTC(2000, 0, 1, hour, minute, second, fraction))
+  date.setUTCFullYear(year, month - 1, day)
+  // The 31st of February has rolled over.
+  if (date.getUTCFullYear() !== year || date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day)
+    return null
   const offset = offsetMs(match[8])
   if (offset === null) return null
-  const ms = local - offset
+  const ms = date.getTime() - offset
   return ms >= MIN_TIME_MS && ms <= MAX_TIME_MS ? { ms, dateOnly: match[4] === undefined } : null
 }
 

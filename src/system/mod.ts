@@ -9,13 +9,25 @@ export interface SystemOptions {
   startedAtMs: number
   nowMs(): number
   /** Backends by name. */
-  backends(): { name: string; type: string; state: 'starting' | 'up' | 'down'; latencyMs: number | null; detail: string | null }[]
+  backends(): {
+    name: string
+    type: string
+    state: 'starting' | 'up' | 'down'
+    latencyMs: number | null
+    detail: string | null
+  }[]
   buffer(): {
     rows: number
     bytes: number
     capacityRows: number
     lastFlushAtMs: number | null
-    collections: { collection: string; rows: number; bytes: number; oldestAtMs: number | null; counts: Record<string, number> }[]
+    collections: {
+      collection: string
+      rows: number
+      bytes: number
+      oldestAtMs: number | null
+      counts: Record<string, number>
+    }[]
   }
   /** Whether the instance takes traffic. */
   ready(): { ready: boolean; reason: string | null }
@@ -33,13 +45,17 @@ const conservation = z
     voided: z.int(),
     dead_lettered: z.int(),
     buffered: z.int(),
-    balanced: z.boolean().meta({ description: 'accepted = stored + merged + voided + dead_lettered + buffered.' }),
+    balanced: z
+      .boolean()
+      .meta({ description: 'accepted = stored + merged + voided + dead_lettered + buffered.' }),
   })
   .meta({ id: 'Conservation', description: 'Where the rows accepted since the start went.' })
 
 const healthAnswer = z
   .object({
-    status: z.enum(['healthy', 'degraded']).meta({ description: 'degraded: a backend is down; writes are accepted, reads may fail.' }),
+    status: z
+      .enum(['healthy', 'degraded'])
+      .meta({ description: 'degraded: a backend is down; writes are accepted, reads may fail.' }),
     database: z.enum(['healthy', 'unhealthy']),
     buffer: z.object({
       sessions_count: z.int().meta({ example: 150 }),
@@ -48,7 +64,10 @@ const healthAnswer = z
       capacity: z.int().meta({ description: 'The hard limit, in rows.', example: 200_000 }),
       usage_percent: z.number().meta({ example: 0.5 }),
       last_flush: z.iso.datetime().nullable().meta({ example: '2025-09-30T10:15:00.000Z' }),
-      oldest_age_seconds: z.number().nullable().meta({ description: 'Age of the oldest row that is not stored yet.', example: 12.3 }),
+      oldest_age_seconds: z
+        .number()
+        .nullable()
+        .meta({ description: 'Age of the oldest row that is not stored yet.', example: 12.3 }),
       conservation: z.array(conservation),
     }),
     backends: z.array(
@@ -66,7 +85,9 @@ const healthAnswer = z
   .meta({ id: 'Health' })
 
 const liveAnswer = z.object({ status: z.literal('alive') }).meta({ id: 'Alive' })
-const readyAnswer = z.object({ status: z.enum(['ready', 'not_ready']), reason: z.string().nullable() }).meta({ id: 'Readiness' })
+const readyAnswer = z
+  .object({ status: z.enum(['ready', 'not_ready']), reason: z.string().nullable() })
+  .meta({ id: 'Readiness' })
 
 export function createSystem(options: SystemOptions): { mount(app: Router): void } {
   function health(): z.infer<typeof healthAnswer> {
@@ -74,8 +95,11 @@ export function createSystem(options: SystemOptions): { mount(app: Router): void
     const buffer = options.buffer()
     const backends = options.backends()
     const allUp = backends.every(({ state }) => state === 'up')
-    const rowsOf = (name: string) => buffer.collections.find(({ collection }) => collection === name)?.rows ?? 0
-    const oldest = Math.min(...buffer.collections.map(({ oldestAtMs }) => oldestAtMs ?? Number.POSITIVE_INFINITY))
+    const rowsOf = (name: string) =>
+      buffer.collections.find(({ collection }) => collection === name)?.rows ?? 0
+    const oldest = Math.min(
+      ...buffer.collections.map(({ oldestAtMs }) => oldestAtMs ?? Number.POSITIVE_INFINITY),
+    )
     return {
       status: allUp ? 'healthy' : 'degraded',
       database: allUp ? 'healthy' : 'unhealthy',
@@ -143,13 +167,17 @@ export function createSystem(options: SystemOptions): { mount(app: Router): void
           path: '/health/ready',
           operationId: 'getReadiness',
           summary: 'Should traffic come here',
-          description: 'For a readiness probe: not before the first contact with the database, and not while shutting down.',
+          description:
+            'For a readiness probe: not before the first contact with the database, and not while shutting down.',
           tags: ['System'],
           responses: { 200: json(readyAnswer, 'Yes.'), 503: json(readyAnswer, 'No.') },
         },
         async (c) => {
           const { ready, reason } = options.ready()
-          return c.json({ status: ready ? ('ready' as const) : ('not_ready' as const), reason }, ready ? 200 : 503)
+          return c.json(
+            { status: ready ? ('ready' as const) : ('not_ready' as const), reason },
+            ready ? 200 : 503,
+          )
         },
       )
       endpoint(
@@ -161,7 +189,14 @@ export function createSystem(options: SystemOptions): { mount(app: Router): void
           summary: 'Get metrics',
           description: 'In the text format of Prometheus.',
           tags: ['System'],
-          responses: { 200: { description: 'The metrics.', content: { 'text/plain': { schema: z.string().openapi({ example: 'persistence_flush_total 45' }) } } } },
+          responses: {
+            200: {
+              description: 'The metrics.',
+              content: {
+                'text/plain': { schema: z.string().openapi({ example: 'persistence_flush_total 45' }) },
+              },
+            },
+          },
         },
         async (c) => {
           const { contentType, text } = await options.metrics()
@@ -177,7 +212,9 @@ export function createSystem(options: SystemOptions): { mount(app: Router): void
           summary: 'Get the configuration',
           description: 'What the instance runs with; secrets are not shown.',
           tags: ['System'],
-          responses: { 200: json(z.record(z.string(), z.unknown()).meta({ id: 'Configuration' }), 'The configuration.') },
+          responses: {
+            200: json(z.record(z.string(), z.unknown()).meta({ id: 'Configuration' }), 'The configuration.'),
+          },
         },
         async (c) => c.json(options.config() as Record<string, unknown>, 200),
       )

@@ -5,7 +5,13 @@ export interface BufferFigures {
   rows: number
   bytes: number
   capacityRows: number
-  collections: { collection: string; rows: number; bytes: number; oldestAgeSeconds: number; batchRows: number }[]
+  collections: {
+    collection: string
+    rows: number
+    bytes: number
+    oldestAgeSeconds: number
+    batchRows: number
+  }[]
 }
 
 export interface PoolFigures {
@@ -26,10 +32,22 @@ export interface MetricSources {
 }
 
 export interface Metrics {
-  onRequest(endpoint: string, method: string, status: number, durationSeconds: number, errorCode: string | null): void
+  onRequest(
+    endpoint: string,
+    method: string,
+    status: number,
+    durationSeconds: number,
+    errorCode: string | null,
+  ): void
   onFlush(collection: string, rows: number, durationMs: number): void
   onRows(collection: string, outcome: string, rows: number): void
-  onOperation(backend: string, operation: string, collection: string, durationMs: number, failure: string | null): void
+  onOperation(
+    backend: string,
+    operation: string,
+    collection: string,
+    durationMs: number,
+    failure: string | null,
+  ): void
   onWritten(collection: string, status: string, rows: number): void
   onRestore(ok: boolean): void
   /** Text in Prometheus' exposition format. */
@@ -47,28 +65,105 @@ export function createMetrics(sources: MetricSources): Metrics {
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
 
-  const requests = new Counter({ name: 'persistence_api_requests_total', help: 'Total API requests', labelNames: ['endpoint', 'method'], registers })
-  const durations = new Histogram({ name: 'persistence_api_duration_seconds', help: 'API request duration', labelNames: ['endpoint', 'method'], buckets: REQUEST_BUCKETS, registers })
-  const errors = new Counter({ name: 'persistence_api_errors_total', help: 'API requests answered with a problem', labelNames: ['endpoint', 'method', 'error_code'], registers })
+  const requests = new Counter({
+    name: 'persistence_api_requests_total',
+    help: 'Total API requests',
+    labelNames: ['endpoint', 'method'],
+    registers,
+  })
+  const durations = new Histogram({
+    name: 'persistence_api_duration_seconds',
+    help: 'API request duration',
+    labelNames: ['endpoint', 'method'],
+    buckets: REQUEST_BUCKETS,
+    registers,
+  })
+  const errors = new Counter({
+    name: 'persistence_api_errors_total',
+    help: 'API requests answered with a problem',
+    labelNames: ['endpoint', 'method', 'error_code'],
+    registers,
+  })
   const flushes = new Counter({ name: 'persistence_flush_total', help: 'Total flush operations', registers })
-  const flushDurations = new Histogram({ name: 'persistence_flush_duration_seconds', help: 'Duration of a flush of one batch', buckets: STORAGE_BUCKETS, registers })
-  const rows = new Counter({ name: 'persistence_rows_total', help: 'Rows by what became of them: accepted, merged, stored, voided, dead_lettered', labelNames: ['collection', 'outcome'], registers })
-  const loss = new Counter({ name: 'persistence_data_loss_total', help: 'Accepted rows that were lost', registers })
-  const operations = new Counter({ name: 'persistence_storage_operations_total', help: 'Operations of storage backends', labelNames: ['backend', 'operation'], registers })
-  const operationDurations = new Histogram({ name: 'persistence_storage_duration_seconds', help: 'Duration of operations of storage backends', labelNames: ['backend', 'operation'], buckets: STORAGE_BUCKETS, registers })
-  const operationErrors = new Counter({ name: 'persistence_storage_errors_total', help: 'Failed operations of storage backends', labelNames: ['backend', 'operation', 'kind'], registers })
-  const queries = new Counter({ name: 'persistence_queries_total', help: 'Queries by type and collection', labelNames: ['type', 'collection'], registers })
-  const sessions = new Counter({ name: 'persistence_sessions_total', help: 'Translation sessions accepted, by the status they were written with', labelNames: ['status'], registers })
-  const tasks = new Counter({ name: 'persistence_tasks_total', help: 'Translation tasks accepted, by the status they were written with', labelNames: ['status'], registers })
-  const restores = new Counter({ name: 'persistence_restores_total', help: 'Restores by result', labelNames: ['result'], registers })
+  const flushDurations = new Histogram({
+    name: 'persistence_flush_duration_seconds',
+    help: 'Duration of a flush of one batch',
+    buckets: STORAGE_BUCKETS,
+    registers,
+  })
+  const rows = new Counter({
+    name: 'persistence_rows_total',
+    help: 'Rows by what became of them: accepted, merged, stored, voided, dead_lettered',
+    labelNames: ['collection', 'outcome'],
+    registers,
+  })
+  const loss = new Counter({
+    name: 'persistence_data_loss_total',
+    help: 'Accepted rows that were lost',
+    registers,
+  })
+  const operations = new Counter({
+    name: 'persistence_storage_operations_total',
+    help: 'Operations of storage backends',
+    labelNames: ['backend', 'operation'],
+    registers,
+  })
+  const operationDurations = new Histogram({
+    name: 'persistence_storage_duration_seconds',
+    help: 'Duration of operations of storage backends',
+    labelNames: ['backend', 'operation'],
+    buckets: STORAGE_BUCKETS,
+    registers,
+  })
+  const operationErrors = new Counter({
+    name: 'persistence_storage_errors_total',
+    help: 'Failed operations of storage backends',
+    labelNames: ['backend', 'operation', 'kind'],
+    registers,
+  })
+  const queries = new Counter({
+    name: 'persistence_queries_total',
+    help: 'Queries by type and collection',
+    labelNames: ['type', 'collection'],
+    registers,
+  })
+  const sessions = new Counter({
+    name: 'persistence_sessions_total',
+    help: 'Translation sessions accepted, by the status they were written with',
+    labelNames: ['status'],
+    registers,
+  })
+  const tasks = new Counter({
+    name: 'persistence_tasks_total',
+    help: 'Translation tasks accepted, by the status they were written with',
+    labelNames: ['status'],
+    registers,
+  })
+  const restores = new Counter({
+    name: 'persistence_restores_total',
+    help: 'Restores by result',
+    labelNames: ['result'],
+    registers,
+  })
   loss.inc(0)
   flushes.inc(0)
   for (const result of ['ok', 'failed']) restores.inc({ result }, 0)
 
   gauges(registers, sources)
 
-  const written: Record<string, Counter<'status'>> = { translation_sessions: sessions, translation_tasks: tasks }
-  const QUERY_OPERATIONS = new Set(['read', 'readMany', 'query', 'count', 'countBy', 'countByGroup', 'snapshot'])
+  const written: Record<string, Counter<'status'>> = {
+    translation_sessions: sessions,
+    translation_tasks: tasks,
+  }
+  const QUERY_OPERATIONS = new Set([
+    'read',
+    'readMany',
+    'query',
+    'count',
+    'countBy',
+    'countByGroup',
+    'snapshot',
+  ])
 
   return {
     onRequest(endpoint, method, _status, durationSeconds, errorCode) {
@@ -96,7 +191,12 @@ export function createMetrics(sources: MetricSources): Metrics {
 }
 
 function gauges(registers: Registry[], sources: MetricSources): void {
-  const gauge = (name: string, help: string, labelNames: string[], collect: (set: (labels: Record<string, string>, value: number) => void) => void) => {
+  const gauge = (
+    name: string,
+    help: string,
+    labelNames: string[],
+    collect: (set: (labels: Record<string, string>, value: number) => void) => void,
+  ) => {
     new Gauge({
       name,
       help,
@@ -108,14 +208,39 @@ function gauges(registers: Registry[], sources: MetricSources): void {
       },
     })
   }
-  const each = (of: (figures: BufferFigures['collections'][number]) => number) => (set: (labels: Record<string, string>, value: number) => void) => {
-    for (const figures of sources.buffer().collections) set({ type: BUFFER_TYPES[figures.collection] ?? figures.collection }, of(figures))
-  }
-  gauge('persistence_buffer_size', 'Current buffer size', ['type'], each(({ rows }) => rows))
-  gauge('persistence_buffer_bytes', 'Bytes in the buffer', ['type'], each(({ bytes }) => bytes))
-  gauge('persistence_buffer_oldest_age_seconds', 'Age of the oldest row that is not stored yet', ['type'], each(({ oldestAgeSeconds }) => oldestAgeSeconds))
-  gauge('persistence_flush_batch_rows', 'Current size of a batch, which adapts', ['type'], each(({ batchRows }) => batchRows))
-  gauge('persistence_buffer_capacity_rows', 'Hard limit of the buffer in rows', [], (set) => set({}, sources.buffer().capacityRows))
+  const each =
+    (of: (figures: BufferFigures['collections'][number]) => number) =>
+    (set: (labels: Record<string, string>, value: number) => void) => {
+      for (const figures of sources.buffer().collections)
+        set({ type: BUFFER_TYPES[figures.collection] ?? figures.collection }, of(figures))
+    }
+  gauge(
+    'persistence_buffer_size',
+    'Current buffer size',
+    ['type'],
+    each(({ rows }) => rows),
+  )
+  gauge(
+    'persistence_buffer_bytes',
+    'Bytes in the buffer',
+    ['type'],
+    each(({ bytes }) => bytes),
+  )
+  gauge(
+    'persistence_buffer_oldest_age_seconds',
+    'Age of the oldest row that is not stored yet',
+    ['type'],
+    each(({ oldestAgeSeconds }) => oldestAgeSeconds),
+  )
+  gauge(
+    'persistence_flush_batch_rows',
+    'Current size of a batch, which adapts',
+    ['type'],
+    each(({ batchRows }) => batchRows),
+  )
+  gauge('persistence_buffer_capacity_rows', 'Hard limit of the buffer in rows', [], (set) =>
+    set({}, sources.buffer().capacityRows),
+  )
   gauge('persistence_buffer_usage_ratio', 'Buffered rows as a share of the hard limit', [], (set) => {
     const { rows, capacityRows } = sources.buffer()
     set({}, rows / capacityRows)
@@ -123,11 +248,17 @@ function gauges(registers: Registry[], sources: MetricSources): void {
   gauge('persistence_backend_up', 'Whether the backend answers', ['backend'], (set) => {
     for (const { backend, up } of sources.pools()) set({ backend }, up ? 1 : 0)
   })
-  gauge('persistence_pool_connections', 'Connections of a backend, and callers that wait for one', ['backend', 'state'], (set) => {
-    for (const pool of sources.pools()) {
-      for (const state of ['active', 'idle', 'waiting'] as const) set({ backend: pool.backend, state }, pool[state])
-    }
-  })
+  gauge(
+    'persistence_pool_connections',
+    'Connections of a backend, and callers that wait for one',
+    ['backend', 'state'],
+    (set) => {
+      for (const pool of sources.pools()) {
+        for (const state of ['active', 'idle', 'waiting'] as const)
+          set({ backend: pool.backend, state }, pool[state])
+      }
+    },
+  )
   gauge('persistence_pool_usage_ratio', 'Connections in use as a share of the pool', ['backend'], (set) => {
     for (const { backend, active, max } of sources.pools()) if (max > 0) set({ backend }, active / max)
   })

@@ -1,7 +1,7 @@
 /** Deleting, cleaning up, changing a status, statistics. */
 import { z } from '@hono/zod-openapi'
-import { endpoint, json, type Router } from '../http/endpoint.ts'
 import { translationSessions } from '../collections/translation.ts'
+import { endpoint, json, type Router } from '../http/endpoint.ts'
 import type { Deletion } from './deletion.ts'
 import { notFound, type Reader } from './read.ts'
 import type { Retention } from './retention.ts'
@@ -31,7 +31,12 @@ const deletedAnswer = z
   .meta({ id: 'Deleted' })
 
 const daysOf = (what: string, example: number) =>
-  z.int().min(0).max(36_500).optional().meta({ description: `Days that ${what} are kept after their last change.`, example })
+  z
+    .int()
+    .min(0)
+    .max(36_500)
+    .optional()
+    .meta({ description: `Days that ${what} are kept after their last change.`, example })
 
 const cleanupBody = z
   .object({
@@ -65,7 +70,8 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
         path: `${base}/sessions/cleanup`,
         operationId: deprecated ? 'v1Cleanup' : 'cleanup',
         summary: 'Remove expired sessions',
-        description: 'Removes, or with `dry_run` counts, sessions past their retention with all their tasks. Soft-deleted ones go after 7 days.',
+        description:
+          'Removes, or with `dry_run` counts, sessions past their retention with all their tasks. Soft-deleted ones go after 7 days.',
         tags: [deprecated ? 'Deprecated' : 'Management'],
         ...(deprecated && { deprecated }),
         problems: PROBLEMS,
@@ -76,10 +82,21 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
         const body = c.req.valid('json')
         const dryRun = body.dry_run ?? false
         const result = await retention.cleanup(
-          { completedDays: body.completed_days ?? days.completedDays, failedDays: body.failed_days ?? days.failedDays },
+          {
+            completedDays: body.completed_days ?? days.completedDays,
+            failedDays: body.failed_days ?? days.failedDays,
+          },
           { dryRun },
         )
-        return c.json({ status: 'completed' as const, deleted_sessions: result.deletedSessions, deleted_tasks: result.deletedTasks, dry_run: dryRun }, 200)
+        return c.json(
+          {
+            status: 'completed' as const,
+            deleted_sessions: result.deletedSessions,
+            deleted_tasks: result.deletedTasks,
+            dry_run: dryRun,
+          },
+          200,
+        )
       },
     )
   }
@@ -91,7 +108,8 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
       path: `${base}/sessions/{session_id}`,
       operationId: 'deleteSession',
       summary: 'Delete a session',
-      description: 'Deletes the session with all its tasks and dead letters, or hides it where soft deletes are configured. More than 100,000 tasks: 202, and the session is gone from this moment.',
+      description:
+        'Deletes the session with all its tasks and dead letters, or hides it where soft deletes are configured. More than 100,000 tasks: 202, and the session is gone from this moment.',
       tags: ['Management'],
       problems: [...PROBLEMS, 'SESSION_NOT_FOUND'],
       request: { params: sessionParam },
@@ -138,16 +156,25 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
       problems: [...PROBLEMS, 'BUFFER_FULL', 'SHUTTING_DOWN', 'SESSION_NOT_FOUND'],
       request: {
         params: sessionParam,
-        body: { required: true, ...json(z.object({ status: sessionStatus }).meta({ id: 'StatusChange' }), 'The new status.') },
+        body: {
+          required: true,
+          ...json(z.object({ status: sessionStatus }).meta({ id: 'StatusChange' }), 'The new status.'),
+        },
       },
       responses: { 200: json(sessionDetail, 'The session.') },
     },
     async (c) => {
       const { session_id } = c.req.valid('param')
       c.set('logFields', { session_id })
-      if (!(await reader.shownSession(session_id))) throw notFound(session_id)
-      await writer.accept(translationSessions, [{ session_id, status: c.req.valid('json').status }])
-      return c.json(await reader.session(session_id), 200)
+      const change = [{ session_id, status: c.req.valid('json').status }]
+      // With the backend down, a session that is wholly buffered here can still be changed.
+      const known = await reader.shownSession(session_id).catch((outage) => {
+        if (reader.bufferedSession(session_id)) return null
+        throw outage
+      })
+      if (known === null && !reader.bufferedSession(session_id)) throw notFound(session_id)
+      await writer.accept(translationSessions, change)
+      return c.json(known ? await reader.session(session_id) : reader.bufferedSession(session_id)!, 200)
     },
   )
 

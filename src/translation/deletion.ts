@@ -49,7 +49,12 @@ export function createDeletion(options: DeletionOptions): Deletion {
   const underWay = new Map<string, Promise<unknown>>()
   const ofSession = (sessionId: string) => [{ op: 'eq' as const, field: 'session_id', value: sessionId }]
 
-  async function eraseAll(store: RecordStore, collection: typeof tasks, sessionId: string, stamp: Stamp): Promise<number> {
+  async function eraseAll(
+    store: RecordStore,
+    collection: typeof tasks,
+    sessionId: string,
+    stamp: Stamp,
+  ): Promise<number> {
     let total = 0
     while (true) {
       const erased = await store.erase(collection, sessionId, stamp, CHUNK_ROWS)
@@ -95,9 +100,16 @@ export function createDeletion(options: DeletionOptions): Deletion {
 
   function later(sessionId: string, stamp: Stamp): void {
     const work = finish(sessionId, stamp)
-      .then((removed) => log.info('delete finished', { session_id: sessionId, meta: { deleted_tasks: removed } }))
+      .then((removed) =>
+        log.info('delete finished', { session_id: sessionId, meta: { deleted_tasks: removed } }),
+      )
       // The tombstone stays unfinished: `resume` takes it up.
-      .catch((error) => log.warn('delete interrupted, will be resumed', { session_id: sessionId, meta: { error: messageOf(error) } }))
+      .catch((error) =>
+        log.warn('delete interrupted, will be resumed', {
+          session_id: sessionId,
+          meta: { error: messageOf(error) },
+        }),
+      )
       .finally(() => underWay.delete(sessionId))
     underWay.set(sessionId, work)
   }
@@ -130,7 +142,9 @@ export function createDeletion(options: DeletionOptions): Deletion {
       if (!row || (await coordination.isBeingErased(sessions.name, sessionId))) throw notFound(sessionId)
       if (!isHidden(row)) {
         if (!isComplete(sessions, row)) throw notFound(sessionId)
-        throw new AppError('SESSION_NOT_DELETED', { members: { session_id: flatten(sessions, row).session_id } })
+        throw new AppError('SESSION_NOT_DELETED', {
+          members: { session_id: flatten(sessions, row).session_id },
+        })
       }
       await mark(sessionId, null)
     },

@@ -2,8 +2,8 @@
 import { z } from '@hono/zod-openapi'
 import type { Filter } from '../backends/backend.ts'
 import type { Collection, Value } from '../collections/definition.ts'
-import type { FlatRecord } from '../collections/row.ts'
 import type { CollectionRouter } from '../collections/router.ts'
+import type { FlatRecord } from '../collections/row.ts'
 import { dateBound, queryInt, shortText } from '../http/fields.ts'
 import { validationError } from '../http/problem.ts'
 import { decodeCursor, encodeCursor } from '../lib/cursor.ts'
@@ -13,31 +13,58 @@ import type { Totals } from './totals.ts'
 const MAX_OFFSET_ROWS = 100_000
 
 export const pageQuery = {
-  page: queryInt({ min: 1, max: 1_000_000_000, default: 1 }, { description: 'Page, from 1; not past row 100,000: use `cursor` there.', example: 1 }),
+  page: queryInt(
+    { min: 1, max: 1_000_000_000, default: 1 },
+    { description: 'Page, from 1; not past row 100,000: use `cursor` there.', example: 1 },
+  ),
   page_size: queryInt({ min: 1, max: 100, default: 20 }, { description: 'Rows a page.', example: 20 }),
-  cursor: z.string().max(2048).optional().openapi({ description: '`next_cursor` of the page before, with the same filters and sort; `page` is then ignored.' }),
-  count: z.enum(['exact']).optional().openapi({ description: '`exact` counts a total above 100,000 too, whatever it takes.' }),
-  order: z.enum(['asc', 'desc']).optional().openapi({ description: 'Direction of the sort.', example: 'desc' }),
+  cursor: z.string().max(2048).optional().openapi({
+    description: '`next_cursor` of the page before, with the same filters and sort; `page` is then ignored.',
+  }),
+  count: z
+    .enum(['exact'])
+    .optional()
+    .openapi({ description: '`exact` counts a total above 100,000 too, whatever it takes.' }),
+  order: z
+    .enum(['asc', 'desc'])
+    .optional()
+    .openapi({ description: 'Direction of the sort.', example: 'desc' }),
 }
 
 export const dateQuery = {
-  from_date: dateBound('from', { description: 'Created at or after this time (ISO 8601; UTC where no offset is given).', example: '2025-09-01T00:00:00Z' }).optional(),
-  to_date: dateBound('to', { description: 'Created at or before this time; a date alone includes its whole day.', example: '2025-09-30T23:59:59Z' }).optional(),
+  from_date: dateBound('from', {
+    description: 'Created at or after this time (ISO 8601; UTC where no offset is given).',
+    example: '2025-09-01T00:00:00Z',
+  }).optional(),
+  to_date: dateBound('to', {
+    description: 'Created at or before this time; a date alone includes its whole day.',
+    example: '2025-09-30T23:59:59Z',
+  }).optional(),
 }
 
-export const textQuery = (what: string) => shortText(200, { description: `Only rows that contain this text in ${what}.`, example: 'dragon' }).min(1).optional()
+export const textQuery = (what: string) =>
+  shortText(200, { description: `Only rows that contain this text in ${what}.`, example: 'dragon' })
+    .min(1)
+    .optional()
 
 /** A list's answer around its items. */
 export function listAnswer<S extends z.ZodType>(item: S, id: string) {
   return z
     .object({
-      total: z.int().meta({ description: 'Rows in all; exact to 100,000, and up to 10 s old.', example: 150 }),
-      total_exact: z.boolean().meta({ description: 'Whether the total was counted, or estimated.', example: true }),
+      total: z
+        .int()
+        .meta({ description: 'Rows in all; exact to 100,000, and up to 10 s old.', example: 150 }),
+      total_exact: z
+        .boolean()
+        .meta({ description: 'Whether the total was counted, or estimated.', example: true }),
       page: z.int().meta({ example: 1 }),
       page_size: z.int().meta({ example: 20 }),
       total_pages: z.int().meta({ example: 8 }),
       items: z.array(item),
-      next_cursor: z.string().nullable().meta({ description: 'Goes on after the last item; null at the end.', example: null }),
+      next_cursor: z
+        .string()
+        .nullable()
+        .meta({ description: 'Goes on after the last item; null at the end.', example: null }),
     })
     .meta({ id })
 }
@@ -78,7 +105,13 @@ export function createLister({ router, totals }: { router: CollectionRouter; tot
       const [total, found] = await Promise.all([
         totals.of(collection, filters, { exact: request.count === 'exact' }),
         // One row more than asked for tells whether there is a next page.
-        router.records(collection).query(collection, { filters, sort: request.sort, descending, limit: request.page_size + 1, ...from.position }),
+        router.records(collection).query(collection, {
+          filters,
+          sort: request.sort,
+          descending,
+          limit: request.page_size + 1,
+          ...from.position,
+        }),
       ])
       const records = found.slice(0, request.page_size)
       const last = found.length > request.page_size ? records.at(-1)! : null
@@ -88,7 +121,12 @@ export function createLister({ router, totals }: { router: CollectionRouter; tot
         page: from.page,
         page_size: request.page_size,
         total_pages: Math.ceil(total.total / request.page_size),
-        next_cursor: last && encodeCursor({ sort: sortName, values: [from.page + 1, ...positionOf(collection, request.sort, last)] }),
+        next_cursor:
+          last &&
+          encodeCursor({
+            sort: sortName,
+            values: [from.page + 1, ...positionOf(collection, request.sort, last)],
+          }),
         records,
       }
     },
@@ -101,25 +139,39 @@ function positionOf(collection: Collection, sort: string, record: FlatRecord): V
   return sort === 'key' ? key : [record[sort]!, ...key]
 }
 
-function startOf(collection: Collection, request: PageRequest, sortName: string): { page: number; position: { after?: Value[]; offset?: number } } {
+function startOf(
+  collection: Collection,
+  request: PageRequest,
+  sortName: string,
+): { page: number; position: { after?: Value[]; offset?: number } } {
   if (request.cursor !== undefined) {
     const length = collection.key.length + (request.sort === 'key' ? 0 : 1)
     const cursor = decodeCursor(request.cursor, sortName, length + 1)
     const [page, ...after] = cursor?.values ?? []
-    if (typeof page !== 'number' || !Number.isSafeInteger(page) || !isPosition(collection, request.sort, after)) {
+    if (
+      typeof page !== 'number' ||
+      !Number.isSafeInteger(page) ||
+      !isPosition(collection, request.sort, after)
+    ) {
       throw validationError([{ field: 'cursor', message: 'is no cursor of this list and sort' }])
     }
     return { page, position: { after } }
   }
   const offset = (request.page - 1) * request.page_size
   if (offset >= MAX_OFFSET_ROWS) {
-    throw validationError([{ field: 'page', message: `is past row ${MAX_OFFSET_ROWS}; use cursor (next_cursor of the page before) to go on` }])
+    throw validationError([
+      {
+        field: 'page',
+        message: `is past row ${MAX_OFFSET_ROWS}; use cursor (next_cursor of the page before) to go on`,
+      },
+    ])
   }
   return { page: request.page, position: { offset } }
 }
 
 function isPosition(collection: Collection, sort: string, values: readonly Value[]): boolean {
   const key = sort === 'key' ? values : values.slice(1)
-  const inRange = sort === 'key' || (Number.isSafeInteger(values[0]) && Math.abs(values[0] as number) < 8.64e15)
+  const inRange =
+    sort === 'key' || (Number.isSafeInteger(values[0]) && Math.abs(values[0] as number) < 8.64e15)
   return inRange && key.length === collection.key.length && key.every((part) => typeof part === 'string')
 }

@@ -42,7 +42,14 @@ export interface TranslationOptions {
   deleteMode: 'hard' | 'soft'
   exactCountLimit: number
   countKeepMs: number
-  retention: { everyMs: number; enabled: boolean; completedDays: number; failedDays: number; deletedDays: number; incompleteDays: number }
+  retention: {
+    everyMs: number
+    enabled: boolean
+    completedDays: number
+    failedDays: number
+    deletedDays: number
+    incompleteDays: number
+  }
 }
 
 export interface Slice {
@@ -60,8 +67,19 @@ const RESUME_DELETES_EVERY_MS = 10_000
 export function createTranslation(options: TranslationOptions): Slice {
   const { router, buffer, coordination, stamps, clock, log } = options
   const reader = createReader({ router, buffer, coordination, stamps })
-  const totals = createTotals({ router, clock, exactLimit: options.exactCountLimit, keepMs: options.countKeepMs })
-  const writer = createWriter({ router, buffer, stamps, refusal: options.refusal, onWritten: options.onWritten })
+  const totals = createTotals({
+    router,
+    clock,
+    exactLimit: options.exactCountLimit,
+    keepMs: options.countKeepMs,
+  })
+  const writer = createWriter({
+    router,
+    buffer,
+    stamps,
+    refusal: options.refusal,
+    onWritten: options.onWritten,
+  })
   const recovery = createRecovery({
     router,
     buffer,
@@ -72,7 +90,16 @@ export function createTranslation(options: TranslationOptions): Slice {
     timeoutMs: options.restoreTimeoutMs,
     onRestore: options.onRestore,
   })
-  const deletion = createDeletion({ router, buffer, coordination, stamps, reader, log, mode: options.deleteMode, nowMs: clock.nowMs })
+  const deletion = createDeletion({
+    router,
+    buffer,
+    coordination,
+    stamps,
+    reader,
+    log,
+    mode: options.deleteMode,
+    nowMs: clock.nowMs,
+  })
   const retention = createRetention({ router, buffer, deletion, clock, log, days: options.retention })
   const stats = createStats({ router, coordination, clock, log })
   const writeOptions = {
@@ -96,7 +123,9 @@ export function createTranslation(options: TranslationOptions): Slice {
     },
     jobs: [
       { name: 'resume_deletes', everyMs: RESUME_DELETES_EVERY_MS, run: deletion.resume },
-      ...(options.retention.enabled ? [{ name: 'retention', everyMs: options.retention.everyMs, run: retention.run }] : []),
+      ...(options.retention.enabled
+        ? [{ name: 'retention', everyMs: options.retention.everyMs, run: retention.run }]
+        : []),
     ],
     settled: deletion.settled,
   }
@@ -122,7 +151,8 @@ export function createTranslation(options: TranslationOptions): Slice {
       },
       async (c) => {
         const status = buffer.status()
-        const rowsOf = (name: string) => status.collections.find(({ collection }) => collection === name)?.rows ?? 0
+        const rowsOf = (name: string) =>
+          status.collections.find(({ collection }) => collection === name)?.rows ?? 0
         return c.json(
           {
             sessions_count: rowsOf('translation_sessions'),

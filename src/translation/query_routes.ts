@@ -18,14 +18,23 @@ interface QueryRoutesOptions {
 const sessionParam = z.object({ session_id: sessionId })
 const taskParam = z.object({ task_id: taskId })
 const batchId = shortText(64, { description: 'Only tasks of this batch.', example: 'batch_001' }).optional()
-const sheetName = shortText(255, { description: 'Only tasks of this worksheet.', example: 'Dialogue' }).optional()
+const sheetName = shortText(255, {
+  description: 'Only tasks of this worksheet.',
+  example: 'Dialogue',
+}).optional()
 
 const sessionsQuery = z.object({
   status: sessionStatus.optional(),
-  llm_provider: shortText(50, { description: 'Only sessions of this provider.', example: 'openai' }).optional(),
+  llm_provider: shortText(50, {
+    description: 'Only sessions of this provider.',
+    example: 'openai',
+  }).optional(),
   ...dateQuery,
   q: textQuery('filename or file_path'),
-  sort_by: z.enum(['created_at', 'updated_at']).default('created_at').openapi({ description: 'What to order by; newest first unless `order=asc`.' }),
+  sort_by: z
+    .enum(['created_at', 'updated_at'])
+    .default('created_at')
+    .openapi({ description: 'What to order by; newest first unless `order=asc`.' }),
   ...pageQuery,
 })
 
@@ -40,14 +49,19 @@ const tasksQuery = z.object({
   session_id: sessionId.optional(),
   ...taskFilters,
   q: textQuery('source_text, target_text or context; needs session_id'),
-  sort_by: z.enum(['created_at', 'updated_at', 'task_id']).default('created_at').openapi({ description: 'What to order by; newest first unless `order=asc`. `task_id` orders by session and task, ascending unless `order=desc`.' }),
+  sort_by: z.enum(['created_at', 'updated_at', 'task_id']).default('created_at').openapi({
+    description:
+      'What to order by; newest first unless `order=asc`. `task_id` orders by session and task, ascending unless `order=desc`.',
+  }),
   ...pageQuery,
 })
 
 const sessionTasksQuery = z.object({
   ...taskFilters,
   q: textQuery('source_text, target_text or context'),
-  sort_by: z.enum(['task_id', 'created_at', 'updated_at']).default('task_id').openapi({ description: 'What to order by: `task_id` ascending, times newest first, unless `order` says otherwise.' }),
+  sort_by: z.enum(['task_id', 'created_at', 'updated_at']).default('task_id').openapi({
+    description: 'What to order by: `task_id` ascending, times newest first, unless `order` says otherwise.',
+  }),
   ...pageQuery,
 })
 
@@ -101,12 +115,18 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
       path: `${base}/sessions/{session_id}/tasks`,
       operationId: 'listSessionTasks',
       summary: "List a session's tasks",
-      description: 'Stored tasks of one session; readable as soon as they are there, even before their session is.',
+      description:
+        'Stored tasks of one session; readable as soon as they are there, even before their session is.',
       tags: ['Query'],
       problems: [...READ_PROBLEMS, 'SESSION_NOT_FOUND'],
       request: { params: sessionParam, query: sessionTasksQuery },
       responses: {
-        200: json(listAnswer(taskDetail, 'SessionTaskListPage').extend({ session_id: z.string() }).meta({ id: 'SessionTaskList' }), 'A page of tasks.'),
+        200: json(
+          listAnswer(taskDetail, 'SessionTaskListPage')
+            .extend({ session_id: z.string() })
+            .meta({ id: 'SessionTaskList' }),
+          'A page of tasks.',
+        ),
       },
     },
     async (c) => {
@@ -138,9 +158,14 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
     async (c) => {
       const { session_id, ...query } = c.req.valid('query')
       if (query.q !== undefined && session_id === undefined) {
-        throw validationError([{ field: 'q', message: 'needs session_id: text is searched within one session' }])
+        throw validationError([
+          { field: 'q', message: 'needs session_id: text is searched within one session' },
+        ])
       }
-      const filters: Filter[] = [...(session_id === undefined ? [] : [{ op: 'eq' as const, field: 'session_id', value: session_id }]), ...filtersOf(query)]
+      const filters: Filter[] = [
+        ...(session_id === undefined ? [] : [{ op: 'eq' as const, field: 'session_id', value: session_id }]),
+        ...filtersOf(query),
+      ]
       const page = await lister.list(tasks, filters, { ...query, sort: sortOf(query.sort_by) })
       return c.json(answerOf(page, toTask), 200)
     },
@@ -153,13 +178,15 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
       path: `${base}/tasks/{task_id}`,
       operationId: 'getTask',
       summary: 'Get a translation task',
-      description: 'The newest task of that id in any session, or that of `session_id`; merged with what this instance has buffered of it.',
+      description:
+        'The newest task of that id in any session, or that of `session_id`; merged with what this instance has buffered of it.',
       tags: ['Query'],
       problems: [...READ_PROBLEMS, 'TASK_NOT_FOUND'],
       request: { params: taskParam, query: z.object({ session_id: sessionId.optional() }) },
       responses: { 200: json(taskDetail, 'The task.') },
     },
-    async (c) => c.json(await reader.task(c.req.valid('param').task_id, c.req.valid('query').session_id), 200),
+    async (c) =>
+      c.json(await reader.task(c.req.valid('param').task_id, c.req.valid('query').session_id), 200),
   )
 }
 

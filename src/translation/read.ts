@@ -20,6 +20,8 @@ export interface Reader {
   sessionRow(sessionId: string, reader?: RecordReader): Promise<Row | null>
   /** The session's record if it is shown. */
   shownSession(sessionId: string): Promise<FlatRecord | null>
+  /** The session, if this instance has the whole of it buffered; needs no backend. */
+  bufferedSession(sessionId: string): SessionDetail | null
 }
 
 interface ReaderOptions {
@@ -41,12 +43,18 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
     return stored && held ? merge(stored, held) : (held ?? stored)
   }
 
-  async function sessionRow(sessionId: string, reader: RecordReader = router.records(sessions)): Promise<Row | null> {
+  async function sessionRow(
+    sessionId: string,
+    reader: RecordReader = router.records(sessions),
+  ): Promise<Row | null> {
     return overlay(await reader.read(sessions, [sessionId]), buffer.get(sessions, [sessionId]))
   }
 
   async function shownSession(sessionId: string): Promise<FlatRecord | null> {
-    const [row, erasing] = await Promise.all([sessionRow(sessionId), coordination.isBeingErased(sessions.name, sessionId)])
+    const [row, erasing] = await Promise.all([
+      sessionRow(sessionId),
+      coordination.isBeingErased(sessions.name, sessionId),
+    ])
     if (!row || erasing || !isComplete(sessions, row) || isHidden(row)) return null
     return flatten(sessions, row)
   }
@@ -57,7 +65,10 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
 
   async function isTaskShown(row: Row): Promise<boolean> {
     if (!isComplete(tasks, row)) return false
-    const [parent, erasing] = await Promise.all([sessionRow(row.key[0]!), coordination.isBeingErased(sessions.name, row.key[0]!)])
+    const [parent, erasing] = await Promise.all([
+      sessionRow(row.key[0]!),
+      coordination.isBeingErased(sessions.name, row.key[0]!),
+    ])
     return !erasing && !(parent && isHidden(parent))
   }
 
@@ -73,7 +84,9 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
     })
     const keys = held.map((row) => [...row.key])
     if (!stored) return keys
-    const newer = held.filter((row) => Number(newestStamp(row) >> 22n) >= (stored.updated_at as number)).length
+    const newer = held.filter(
+      (row) => Number(newestStamp(row) >> 22n) >= (stored.updated_at as number),
+    ).length
     keys.splice(newer, 0, [stored.session_id as string, taskId])
     return keys
   }
@@ -82,10 +95,22 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
     sessionRow,
     shownSession,
 
+    bufferedSession(sessionId) {
+      const held = buffer.get(sessions, [sessionId])
+      if (!held || !isComplete(sessions, held) || isHidden(held)) return null
+      return toDetail(flatten(sessions, held), new Map(), 0)
+    },
+
     async session(sessionId) {
       const [record, counts, deadLetters] = await Promise.all([
         shownSession(sessionId),
-        router.records(tasks).countBy(tasks, [{ op: 'eq', field: 'session_id', value: sessionId }, { op: 'complete' }], 'status'),
+        router
+          .records(tasks)
+          .countBy(
+            tasks,
+            [{ op: 'eq', field: 'session_id', value: sessionId }, { op: 'complete' }],
+            'status',
+          ),
         coordination.countDeadLetters(tasks.name, sessionId),
       ])
       if (!record) throw notFound(sessionId)
@@ -98,15 +123,22 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
         const row = await taskRow(key)
         if (row && (await isTaskShown(row))) return toTask(flatten(tasks, row))
       }
-      throw new AppError('TASK_NOT_FOUND', { members: { task_id: taskId, ...(sessionId !== undefined && { session_id: sessionId }) } })
+      throw new AppError('TASK_NOT_FOUND', {
+        members: { task_id: taskId, ...(sessionId !== undefined && { session_id: sessionId }) },
+      })
     },
 
     async assertTasksReadable(sessionId) {
-      const [row, erasing] = await Promise.all([sessionRow(sessionId), coordination.isBeingErased(sessions.name, sessionId)])
+      const [row, erasing] = await Promise.all([
+        sessionRow(sessionId),
+        coordination.isBeingErased(sessions.name, sessionId),
+      ])
       if (erasing || (row && isHidden(row))) throw notFound(sessionId)
       if (row && isComplete(sessions, row)) return
       if (buffer.group(tasks, sessionId).size > 0) return
-      const stored = await router.records(tasks).count(tasks, [{ op: 'eq', field: 'session_id', value: sessionId }], { limit: 1 })
+      const stored = await router
+        .records(tasks)
+        .count(tasks, [{ op: 'eq', field: 'session_id', value: sessionId }], { limit: 1 })
       if (stored === 0) throw notFound(sessionId)
     },
   }

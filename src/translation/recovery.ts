@@ -11,7 +11,15 @@ import type { Logger } from '../lib/log.ts'
 import { formatTime } from '../lib/time.ts'
 import { SHOWN } from './listing.ts'
 import { isHidden, notFound } from './read.ts'
-import { type SessionDetail, type SessionSummary, type StatusCounts, type TaskDetail, toDetail, toSummary, toTask } from './views.ts'
+import {
+  type SessionDetail,
+  type SessionSummary,
+  type StatusCounts,
+  type TaskDetail,
+  toDetail,
+  toSummary,
+  toTask,
+} from './views.ts'
 
 /** What Backend V2 goes on with. */
 export const UNFINISHED = ['pending', 'processing'] as const
@@ -28,7 +36,13 @@ export interface Restore {
 
 export interface RecoveryStatus {
   incomplete_sessions: number
-  restores: { session_id: string; tasks_count: number; instance_id: string; restored_at: string; ok: boolean }[]
+  restores: {
+    session_id: string
+    tasks_count: number
+    instance_id: string
+    restored_at: string
+    ok: boolean
+  }[]
   replayed_rows: number
   success_rate: number
   missing_instances: string[]
@@ -80,7 +94,8 @@ export function createRecovery(options: RecoveryOptions): Recovery {
       const stored = await store.read(sessions, row.key)
       const whole = stored ? merge(stored, row) : row
       const record = flatten(sessions, whole)
-      if (isComplete(sessions, whole) && !isHidden(whole) && isUnfinished(record.status)) records.set(row.key[0]!, record)
+      if (isComplete(sessions, whole) && !isHidden(whole) && isUnfinished(record.status))
+        records.set(row.key[0]!, record)
       else records.delete(row.key[0]!)
     }
     return [...records.values()].sort((a, b) => (b.created_at as number) - (a.created_at as number))
@@ -88,12 +103,24 @@ export function createRecovery(options: RecoveryOptions): Recovery {
 
   /** The stored tasks of a session by status, buffered ones laid over. */
   async function countsOf(snapshot: RecordReader, sessionId: string): Promise<StatusCounts> {
-    return snapshot.countBy(tasks, [{ op: 'eq', field: 'session_id', value: sessionId }, { op: 'complete' }], 'status')
+    return snapshot.countBy(
+      tasks,
+      [{ op: 'eq', field: 'session_id', value: sessionId }, { op: 'complete' }],
+      'status',
+    )
   }
 
   /** Stored pages with what was buffered laid over them; then what only the buffer, or a filtered row, holds. */
-  async function* unfinishedTasks(snapshot: Snapshot, sessionId: string, held: Map<string, Row>): AsyncIterable<TaskDetail[]> {
-    const filters: Filter[] = [{ op: 'eq', field: 'session_id', value: sessionId }, { op: 'complete' }, incompleteFilter]
+  async function* unfinishedTasks(
+    snapshot: Snapshot,
+    sessionId: string,
+    held: Map<string, Row>,
+  ): AsyncIterable<TaskDetail[]> {
+    const filters: Filter[] = [
+      { op: 'eq', field: 'session_id', value: sessionId },
+      { op: 'complete' },
+      incompleteFilter,
+    ]
     for await (const page of snapshot.scan(tasks, filters)) {
       const plain = held.size === 0 ? page : page.filter((record) => !held.has(record.task_id as string))
       if (plain.length > 0) yield plain.map(toTask)
@@ -101,7 +128,14 @@ export function createRecovery(options: RecoveryOptions): Recovery {
     const rows = [...held.values()]
     for (let i = 0; i < rows.length; i += LIST_PAGE_ROWS) {
       const part = rows.slice(i, i + LIST_PAGE_ROWS)
-      const stored = new Map((await snapshot.readMany(tasks, part.map((row) => row.key))).map((row) => [row.key[1]!, row]))
+      const stored = new Map(
+        (
+          await snapshot.readMany(
+            tasks,
+            part.map((row) => row.key),
+          )
+        ).map((row) => [row.key[1]!, row]),
+      )
       const whole = part.map((row) => {
         const under = stored.get(row.key[1]!)
         return under ? merge(under, row) : row
@@ -146,7 +180,12 @@ export function createRecovery(options: RecoveryOptions): Recovery {
             await coordination
               .putRestore({ sessionId, tasksCount, instanceId: options.instanceId, restoredAtMs, ok })
               // The client has its data: a history that can't be written is no reason to fail it.
-              .catch((error) => log.warn('restore not recorded', { session_id: sessionId, meta: { error: messageOf(error) } }))
+              .catch((error) =>
+                log.warn('restore not recorded', {
+                  session_id: sessionId,
+                  meta: { error: messageOf(error) },
+                }),
+              )
             return formatTime(restoredAtMs)
           },
         }

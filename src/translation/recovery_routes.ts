@@ -9,7 +9,9 @@ const incompleteAnswer = z
   .object({
     count: z.int().meta({ example: 3 }),
     sessions: z.array(sessionSummary),
-    missing_instances: z.array(z.string()).meta({ description: 'Instances whose buffered rows could not be taken into account.', example: [] }),
+    missing_instances: z
+      .array(z.string())
+      .meta({ description: 'Instances whose buffered rows could not be taken into account.', example: [] }),
   })
   .meta({ id: 'IncompleteSessions' })
 
@@ -39,7 +41,10 @@ const statusAnswer = z
       }),
     ),
     replayed_rows: z.int().meta({ description: 'Rows taken up from journals.', example: 0 }),
-    success_rate: z.number().meta({ description: 'Percent of the restores that sent everything; 100 where there were none.', example: 100 }),
+    success_rate: z.number().meta({
+      description: 'Percent of the restores that sent everything; 100 where there were none.',
+      example: 100,
+    }),
     missing_instances: z.array(z.string()).meta({ example: [] }),
   })
   .meta({ id: 'RecoveryStatus' })
@@ -52,7 +57,8 @@ export function recoveryRoutes(router: Router, base: string, recovery: Recovery)
       path: `${base}/recovery/incomplete-sessions`,
       operationId: 'listIncompleteSessions',
       summary: 'List unfinished sessions',
-      description: 'Every session that is pending or processing, the newest first; what this instance has buffered is part of it.',
+      description:
+        'Every session that is pending or processing, the newest first; what this instance has buffered is part of it.',
       tags: ['Recovery'],
       problems: ['BACKEND_UNAVAILABLE'],
       responses: { 200: json(incompleteAnswer, 'The sessions.') },
@@ -80,7 +86,9 @@ export function recoveryRoutes(router: Router, base: string, recovery: Recovery)
           description: 'The session and its unfinished tasks.',
           content: {
             'application/json': { schema: restoreAnswer },
-            'application/x-ndjson': { schema: z.string().openapi({ example: '{"session":{}}\n{"task":{}}\n{"tasks_count":1}\n' }) },
+            'application/x-ndjson': {
+              schema: z.string().openapi({ example: '{"session":{}}\n{"task":{}}\n{"tasks_count":1}\n' }),
+            },
           },
         },
       },
@@ -91,7 +99,9 @@ export function recoveryRoutes(router: Router, base: string, recovery: Recovery)
       const restore = await recovery.restore(session_id)
       const ndjson = /\bapplication\/x-ndjson\b/i.test(c.req.header('accept') ?? '')
       c.header('Content-Type', ndjson ? 'application/x-ndjson' : 'application/json')
-      return new Response(restoreBody(session_id, restore, ndjson ? NDJSON : JSON_FORM), { headers: c.res.headers }) as never
+      return new Response(restoreBody(session_id, restore, ndjson ? NDJSON : JSON_FORM), {
+        headers: c.res.headers,
+      }) as never
     },
   )
 
@@ -124,13 +134,15 @@ const JSON_FORM: Form = {
     return `{"session_id":${JSON.stringify(sessionId)},"session":${text},"restored_session":${text},"tasks":[`
   },
   task: (task, first) => `${first ? '' : ','}${JSON.stringify(task)}`,
-  tail: (count, restoredAt) => `],"tasks_count":${count},"restored_tasks_count":${count},"missing_instances":[],"restored_at":"${restoredAt}"}`,
+  tail: (count, restoredAt) =>
+    `],"tasks_count":${count},"restored_tasks_count":${count},"missing_instances":[],"restored_at":"${restoredAt}"}`,
 }
 
 const NDJSON: Form = {
   head: (sessionId, session) => `${JSON.stringify({ session_id: sessionId, session })}\n`,
   task: (task) => `${JSON.stringify({ task })}\n`,
-  tail: (count, restoredAt) => `${JSON.stringify({ tasks_count: count, restored_tasks_count: count, missing_instances: [], restored_at: restoredAt })}\n`,
+  tail: (count, restoredAt) =>
+    `${JSON.stringify({ tasks_count: count, restored_tasks_count: count, missing_instances: [], restored_at: restoredAt })}\n`,
 }
 
 /**
@@ -174,4 +186,3 @@ function restoreBody(sessionId: string, restore: Restore, form: Form): ReadableS
     { highWaterMark: 1 },
   )
 }
-

@@ -3,6 +3,7 @@ import type { Filter } from '../backends/backend.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { CollectionRouter } from '../collections/router.ts'
 import { newestStamp } from '../collections/row.ts'
+import { laterOf } from '../collections/stamp.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
@@ -38,14 +39,29 @@ const DAY_MS = 86_400_000
 const EXAMINED_AT_ONCE = 100
 const PURGED_AT_ONCE = 1000
 
-export function createRetention({ router, buffer, deletion, clock, log, days: configured }: RetentionOptions): Retention {
+export function createRetention({
+  router,
+  buffer,
+  deletion,
+  clock,
+  log,
+  days: configured,
+}: RetentionOptions): Retention {
   const cutoff = (days: number) => clock.nowMs() - days * DAY_MS
   const olderThan = (field: string, days: number): Filter => ({ op: 'lt', field, value: cutoff(days) })
 
   /** Sessions whose time is up; soft-deleted ones by when they were deleted, whatever their status. */
   const expired = ({ completedDays, failedDays }: RetentionDays): Filter[][] => [
-    [{ op: 'visible' }, { op: 'eq', field: 'status', value: 'completed' }, olderThan('updated_at', completedDays)],
-    [{ op: 'visible' }, { op: 'in', field: 'status', values: ['failed', 'cancelled'] }, olderThan('updated_at', failedDays)],
+    [
+      { op: 'visible' },
+      { op: 'eq', field: 'status', value: 'completed' },
+      olderThan('updated_at', completedDays),
+    ],
+    [
+      { op: 'visible' },
+      { op: 'in', field: 'status', values: ['failed', 'cancelled'] },
+      olderThan('updated_at', failedDays),
+    ],
     [{ op: 'hidden' }, olderThan('deleted_at', configured.deletedDays)],
   ]
 
@@ -74,10 +90,12 @@ export function createRetention({ router, buffer, deletion, clock, log, days: co
     const row = await store.read(sessions, [sessionId])
     if (!row) return null
     const newestTask = await router.records(tasks).newestStamp(tasks, sessionId)
-    const stillExpired = await store.count(sessions, [...filters, { op: 'eq', field: 'session_id', value: sessionId }])
+    const stillExpired = await store.count(sessions, [
+      ...filters,
+      { op: 'eq', field: 'session_id', value: sessionId },
+    ])
     if (stillExpired === 0) return null
-    const newest = newestStamp(row)
-    return deletion.erase(sessionId, newest > newestTask ? newest : newestTask)
+    return deletion.erase(sessionId, laterOf(newestStamp(row), newestTask))
   }
 
   async function cleanup(days: RetentionDays, { dryRun }: { dryRun: boolean }): Promise<CleanupResult> {

@@ -17,8 +17,12 @@ export const taskId = identifier(64, {
   description: 'Identifies the task within its session. Compared byte by byte.',
   example: 'task_001',
 })
-export const sessionStatus = z.enum(SESSION_STATUSES).openapi({ description: 'Status of the session.', example: 'processing' })
-export const taskStatus = z.enum(TASK_STATUSES).openapi({ description: 'Status of the task.', example: 'completed' })
+export const sessionStatus = z
+  .enum(SESSION_STATUSES)
+  .openapi({ description: 'Status of the session.', example: 'processing' })
+export const taskStatus = z
+  .enum(TASK_STATUSES)
+  .openapi({ description: 'Status of the task.', example: 'completed' })
 
 const sessionRequired = {
   filename: shortText(255, { description: "The file's name.", example: 'game_translation.xlsx' }),
@@ -32,7 +36,10 @@ const sessionOptional = {
     description: 'About the game. null clears it.',
     example: { game_name: 'Fantasy RPG', source_language: 'en', target_language: 'zh', game_type: 'RPG' },
   }).nullish(),
-  metadata: jsonObject({ description: "The client's own data. null clears it.", example: { user_id: 'user_123', project_id: 'proj_456' } }).nullish(),
+  metadata: jsonObject({
+    description: "The client's own data. null clears it.",
+    example: { user_id: 'user_123', project_id: 'proj_456' },
+  }).nullish(),
   total_tasks: count({ description: 'All tasks. Absent or cleared reads as 0.', example: 1000 }).nullish(),
   completed_tasks: count({ description: 'Completed tasks.', example: 0 }).nullish(),
   failed_tasks: count({ description: 'Failed tasks.', example: 0 }).nullish(),
@@ -40,7 +47,10 @@ const sessionOptional = {
 }
 
 const taskRequired = {
-  batch_id: identifier(64, { description: 'The batch that the task was translated in.', example: 'batch_001' }),
+  batch_id: identifier(64, {
+    description: 'The batch that the task was translated in.',
+    example: 'batch_001',
+  }),
   sheet_name: shortText(255, { description: "The worksheet's name.", example: 'Dialogue' }),
   row_index: count({ description: 'Row, from 0.', example: 10 }),
   column_name: shortText(255, { description: "The column's name.", example: 'Text' }),
@@ -50,13 +60,22 @@ const taskRequired = {
 
 const taskOptional = {
   target_text: longText({ description: 'The translation.', example: '你好，冒险者！' }).nullish(),
-  context: longText({ description: 'Context for the translator.', example: 'NPC greeting dialogue' }).nullish(),
+  context: longText({
+    description: 'Context for the translator.',
+    example: 'NPC greeting dialogue',
+  }).nullish(),
   confidence: z
     .number()
     .min(0)
     .max(1)
     .transform((value) => Math.round(value * 10_000) / 10_000)
-    .openapi({ type: 'number', minimum: 0, maximum: 1, description: 'Confidence, rounded to 4 digits.', example: 0.95 })
+    .openapi({
+      type: 'number',
+      minimum: 0,
+      maximum: 1,
+      description: 'Confidence, rounded to 4 digits.',
+      example: 0.95,
+    })
     .nullish(),
   error_message: longText({ description: 'Why it failed.', example: 'API rate limit exceeded' }).nullish(),
   retry_count: count({ description: 'Attempts after the first.', example: 0 }).nullish(),
@@ -72,32 +91,39 @@ function sparse<S extends Record<string, z.ZodType>>(shape: S) {
   }
 }
 
-/** A sparse item says something besides its key. */
-function nonEmpty(keys: readonly string[]) {
-  return (item: Record<string, unknown>) => Object.keys(item).some((name) => !keys.includes(name) && item[name] !== undefined)
-}
-
-const NOTHING_SAID = 'at least one field besides the key is required'
-
-export const sessionItem = z
-  .object({ session_id: sessionId, ...sessionRequired, ...sessionOptional })
-  .meta({ id: 'SessionInput', description: 'A session. An absent optional field keeps what is stored; null clears it.' })
+export const sessionItem = z.object({ session_id: sessionId, ...sessionRequired, ...sessionOptional }).meta({
+  id: 'SessionInput',
+  description: 'A session. An absent optional field keeps what is stored; null clears it.',
+})
 
 export const taskItem = z
   .object({ task_id: taskId, session_id: sessionId, ...taskRequired, ...taskOptional })
-  .meta({ id: 'TaskInput', description: 'A task. An absent optional field keeps what is stored; null clears it.' })
+  .meta({
+    id: 'TaskInput',
+    description: 'A task. An absent optional field keeps what is stored; null clears it.',
+  })
 
 export const sessionPatch = z
   .object({ session_id: sessionId, ...sparse(sessionRequired), ...sessionOptional })
-  .refine(nonEmpty(['session_id']), NOTHING_SAID)
-  .meta({ id: 'SessionPatch', description: 'Any fields of a session; null clears an optional one.' })
+  .meta({
+    id: 'SessionPatch',
+    description:
+      'The key and any fields of a session; null clears an optional one, and where there are none nothing changes.',
+  })
 
 export const taskPatch = z
   .object({ task_id: taskId, session_id: sessionId, ...sparse(taskRequired), ...taskOptional })
-  .refine(nonEmpty(['session_id', 'task_id']), NOTHING_SAID)
-  .meta({ id: 'TaskPatch', description: 'Any fields of a task; null clears an optional one.' })
+  .meta({
+    id: 'TaskPatch',
+    description:
+      'The key and any fields of a task; null clears an optional one, and where there are none nothing changes.',
+  })
 
-const items = <S extends z.ZodType>(item: S) => z.array(item).min(1, 'must hold at least 1 item').max(MAX_BATCH_ITEMS, `must hold at most ${MAX_BATCH_ITEMS} items`)
+const items = <S extends z.ZodType>(item: S) =>
+  z
+    .array(item)
+    .min(1, 'must hold at least 1 item')
+    .max(MAX_BATCH_ITEMS, `must hold at most ${MAX_BATCH_ITEMS} items`)
 
 export const sessionBatch = z.object({ sessions: items(sessionItem) }).meta({ id: 'SessionBatch' })
 export const taskBatch = z.object({ tasks: items(taskItem) }).meta({ id: 'TaskBatch' })
@@ -105,8 +131,13 @@ export const sessionPatchBatch = z.object({ sessions: items(sessionPatch) }).met
 export const taskPatchBatch = z.object({ tasks: items(taskPatch) }).meta({ id: 'TaskPatchBatch' })
 
 export const writeQuery = z.object({
-  partial: flag({ description: 'Take the good items and answer which were rejected, instead of all or nothing.' }),
-  wait: flag({ description: 'Answer once the rows are stored: 200 with an outcome for each item, 504 if that takes longer than 1.5 s.' }),
+  partial: flag({
+    description: 'Take the good items and answer which were rejected, instead of all or nothing.',
+  }),
+  wait: flag({
+    description:
+      'Answer once the rows are stored: 200 with an outcome for each item, 504 if that takes longer than 1.5 s.',
+  }),
 })
 
 const timestamp = z.iso.datetime().meta({ example: '2025-09-30T10:15:30.000Z' })
@@ -116,7 +147,9 @@ export const acceptedAnswer = z
     status: z.literal('accepted'),
     count: z.int().meta({ description: 'Items accepted.', example: 1 }),
     rejected: z
-      .array(z.object({ index: z.int(), errors: z.array(z.object({ field: z.string(), message: z.string() })) }))
+      .array(
+        z.object({ index: z.int(), errors: z.array(z.object({ field: z.string(), message: z.string() })) }),
+      )
       .optional()
       .meta({ description: 'With `partial=true`: what was not accepted, and why.' }),
     timestamp,
@@ -133,7 +166,10 @@ export const storedAnswer = z
     outcomes: z.array(
       z.object({
         index: z.int(),
-        outcome: z.enum(OUTCOMES).meta({ description: 'superseded: no field of it was the newest. voided: a delete came after it. refused: the database refused it.' }),
+        outcome: z.enum(OUTCOMES).meta({
+          description:
+            'superseded: no field of it was the newest. voided: a delete came after it. refused: the database refused it.',
+        }),
         reason: z.string().optional(),
       }),
     ),

@@ -16,23 +16,46 @@ const counter = (example: number) => z.int().meta({ example })
 export const statsAnswer = z
   .object({
     sessions: z.object({
-      total: counter(1000), pending: counter(50), processing: counter(30), completed: counter(900), failed: counter(20), cancelled: counter(0),
+      total: counter(1000),
+      pending: counter(50),
+      processing: counter(30),
+      completed: counter(900),
+      failed: counter(20),
+      cancelled: counter(0),
     }),
     tasks: z.object({
-      total: counter(1_000_000), pending: counter(5000), processing: counter(3000), completed: counter(980_000), failed: counter(12_000),
+      total: counter(1_000_000),
+      pending: counter(5000),
+      processing: counter(3000),
+      completed: counter(980_000),
+      failed: counter(12_000),
     }),
     performance: z.object({
-      average_session_time: z.number().meta({ description: 'Mean seconds from creation to the last change, of the 1,000 newest completed sessions.', example: 1800 }),
-      average_task_time: z.number().meta({ description: 'Mean duration_ms in seconds, of the 10,000 newest completed tasks.', example: 5.2 }),
-      success_rate: z.number().meta({ description: 'Percent of the finished tasks that were completed.', example: 98.8 }),
+      average_session_time: z.number().meta({
+        description: 'Mean seconds from creation to the last change, of the 1,000 newest completed sessions.',
+        example: 1800,
+      }),
+      average_task_time: z.number().meta({
+        description: 'Mean duration_ms in seconds, of the 10,000 newest completed tasks.',
+        example: 5.2,
+      }),
+      success_rate: z
+        .number()
+        .meta({ description: 'Percent of the finished tasks that were completed.', example: 98.8 }),
     }),
     storage: z.object({
       database_size_mb: z.number().meta({ example: 2048 }),
       sessions_table_rows: counter(1000),
       tasks_table_rows: counter(1_000_000),
     }),
-    as_of: z.iso.datetime().meta({ description: 'When these figures were taken.', example: '2025-09-30T10:15:30.000Z' }),
-    estimated: z.boolean().meta({ description: 'Whether the counts are estimates, because counting takes too long and no earlier count is known.', example: false }),
+    as_of: z.iso
+      .datetime()
+      .meta({ description: 'When these figures were taken.', example: '2025-09-30T10:15:30.000Z' }),
+    estimated: z.boolean().meta({
+      description:
+        'Whether the counts are estimates, because counting takes too long and no earlier count is known.',
+      example: false,
+    }),
   })
   .meta({ id: 'Stats' })
 
@@ -67,7 +90,14 @@ export function createStats({ router, coordination, clock, log }: StatsOptions):
       samples(),
       store.sizeBytes(),
     ])
-    const stats = compose(asOfMs, (status) => bySession.get(status) ?? 0, (status) => byTask.get(status) ?? 0, sample, bytes, false)
+    const stats = compose(
+      asOfMs,
+      (status) => bySession.get(status) ?? 0,
+      (status) => byTask.get(status) ?? 0,
+      sample,
+      bytes,
+      false,
+    )
     known = { stats, takenAtMs: clock.nowMs() }
     await coordination.putFact(FACT, JSON.stringify(stats))
     return stats
@@ -87,8 +117,12 @@ export function createStats({ router, coordination, clock, log }: StatsOptions):
       newest(tasks, SAMPLE_TASKS, ['duration_ms']),
     ])
     return {
-      sessionSeconds: mean(doneSessions.map((record) => ((record.updated_at as number) - (record.created_at as number)) / 1000)),
-      taskSeconds: mean(doneTasks.flatMap(({ duration_ms: ms }) => (typeof ms === 'number' ? [ms / 1000] : []))),
+      sessionSeconds: mean(
+        doneSessions.map((record) => ((record.updated_at as number) - (record.created_at as number)) / 1000),
+      ),
+      taskSeconds: mean(
+        doneTasks.flatMap(({ duration_ms: ms }) => (typeof ms === 'number' ? [ms / 1000] : [])),
+      ),
     }
   }
 
@@ -97,12 +131,28 @@ export function createStats({ router, coordination, clock, log }: StatsOptions):
     const asOfMs = clock.nowMs()
     const of = async (collection: Collection, statuses: readonly string[]) => {
       const counts = await Promise.all(
-        statuses.map((status) => router.records(collection).estimate(collection, [{ op: 'eq', field: 'status', value: status } satisfies Filter])),
+        statuses.map((status) =>
+          router
+            .records(collection)
+            .estimate(collection, [{ op: 'eq', field: 'status', value: status } satisfies Filter]),
+        ),
       )
       return new Map(statuses.map((status, i) => [status, counts[i]!]))
     }
-    const [bySession, byTask, sample, bytes] = await Promise.all([of(sessions, SESSION_STATUSES), of(tasks, TASK_STATUSES), samples(), router.records(tasks).sizeBytes()])
-    return compose(asOfMs, (status) => bySession.get(status)!, (status) => byTask.get(status)!, sample, bytes, true)
+    const [bySession, byTask, sample, bytes] = await Promise.all([
+      of(sessions, SESSION_STATUSES),
+      of(tasks, TASK_STATUSES),
+      samples(),
+      router.records(tasks).sizeBytes(),
+    ])
+    return compose(
+      asOfMs,
+      (status) => bySession.get(status)!,
+      (status) => byTask.get(status)!,
+      sample,
+      bytes,
+      true,
+    )
   }
 
   async function earlier(): Promise<Stats | null> {

@@ -5,7 +5,8 @@ import type { FlatRecord } from '../collections/row.ts'
 import { formatTime } from '../lib/time.ts'
 import { SESSION_ID, SESSION_STATUSES, TASK_STATUSES } from './schema.ts'
 
-const moment = (description: string) => z.iso.datetime().meta({ description, example: '2025-09-30T10:00:00.000Z' })
+const moment = (description: string) =>
+  z.iso.datetime().meta({ description, example: '2025-09-30T10:00:00.000Z' })
 const jsonValue = z.record(z.string(), z.unknown()).nullable()
 const counter = (description: string, example: number) => z.int().meta({ description, example })
 
@@ -29,12 +30,20 @@ export const sessionSummary = z
 
 export const sessionDetail = sessionSummary
   .extend({
-    game_info: jsonValue.meta({ example: { game_name: 'Fantasy RPG', source_language: 'en', target_language: 'zh' } }),
+    game_info: jsonValue.meta({
+      example: { game_name: 'Fantasy RPG', source_language: 'en', target_language: 'zh' },
+    }),
     metadata: jsonValue.meta({ example: { user_id: 'user_123' } }),
-    estimated_completion: z.iso.datetime().nullable().meta({ description: 'From the rate so far; null when it cannot be told.', example: '2025-09-30T10:20:00.000Z' }),
+    estimated_completion: z.iso.datetime().nullable().meta({
+      description: 'From the rate so far; null when it cannot be told.',
+      example: '2025-09-30T10:20:00.000Z',
+    }),
     dead_lettered_tasks: counter('Tasks that the database refused for what they are.', 0),
   })
-  .meta({ id: 'SessionDetail', description: 'A session; its counters are those of the stored tasks where there are any.' })
+  .meta({
+    id: 'SessionDetail',
+    description: 'A session; its counters are those of the stored tasks where there are any.',
+  })
 
 export const taskDetail = z
   .object({
@@ -68,12 +77,14 @@ export type StatusCounts = ReadonlyMap<Value, number>
 
 const asTime = (value: Value | undefined) => (typeof value === 'number' ? formatTime(value) : null)
 const asNumber = (value: Value | undefined) => (typeof value === 'number' ? value : 0)
-const asJson = (value: Value | undefined) => (typeof value === 'string' ? (JSON.parse(value) as Record<string, unknown>) : null)
+const asJson = (value: Value | undefined) =>
+  typeof value === 'string' ? (JSON.parse(value) as Record<string, unknown>) : null
 
 /** `counts` replaces the client's counters where there are stored tasks. */
 export function toSummary(record: FlatRecord, counts?: StatusCounts): SessionSummary {
   const stored = counts ? [...counts.values()].reduce((sum, n) => sum + n, 0) : 0
-  const of = (status: string) => (stored > 0 ? (counts!.get(status) ?? 0) : asNumber(record[`${status}_tasks`]))
+  const of = (status: string) =>
+    stored > 0 ? (counts!.get(status) ?? 0) : asNumber(record[`${status}_tasks`])
   const [completed, failed, processing] = [of('completed'), of('failed'), of('processing')]
   const total = Math.max(asNumber(record.total_tasks), stored)
   return {

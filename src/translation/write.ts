@@ -1,11 +1,12 @@
 /** Writing: items become rows under one stamp, and go into the buffer. */
-import type { CollectionRouter } from '../collections/router.ts'
+
+import type { StampSource } from '../buffer/stamp_source.ts'
+import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { Collection, Value } from '../collections/definition.ts'
+import type { CollectionRouter } from '../collections/router.ts'
 import { type Row, rowOf, stampAt } from '../collections/row.ts'
 import type { Stamp } from '../collections/stamp.ts'
 import { translationSessions } from '../collections/translation.ts'
-import type { StampSource } from '../buffer/stamp_source.ts'
-import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import { AppError } from '../lib/errors.ts'
 import { withDeadline } from '../lib/retry.ts'
 import { type OUTCOMES, TERMINAL_STATUSES } from './schema.ts'
@@ -48,7 +49,10 @@ export function createWriter({ router, buffer, stamps, refusal, onWritten }: Wri
       const rows = rowsOf(collection, items, stamp)
       await buffer.accept(collection, rows)
       count(collection, items, onWritten)
-      if (collection === translationSessions && items.some((item) => TERMINAL_STATUSES.includes(item.status as string))) {
+      if (
+        collection === translationSessions &&
+        items.some((item) => TERMINAL_STATUSES.includes(item.status as string))
+      ) {
         buffer.flushSoon()
       }
       return stamp
@@ -69,19 +73,25 @@ export function createWriter({ router, buffer, stamps, refusal, onWritten }: Wri
     },
   }
 
-  async function outcomes(collection: Collection, items: readonly Item[], stamp: Stamp): Promise<ItemOutcome[]> {
+  async function outcomes(
+    collection: Collection,
+    items: readonly Item[],
+    stamp: Stamp,
+  ): Promise<ItemOutcome[]> {
     const reports = await buffer.flush([collection])
     const failure = reports.get(collection.name)?.failure
     if (failure) throw failure
     const keys = items.map((item) => collection.key.map((name) => item[name] as string))
     const stored = new Map<string, Row>()
-    for (const row of await router.records(collection).readMany(collection, keys)) stored.set(row.key.join('\u0000'), row)
+    for (const row of await router.records(collection).readMany(collection, keys))
+      stored.set(row.key.join('\u0000'), row)
     return keys.map((key, index) => {
       const letter = buffer.refusalOf(collection, key, stamp)
       if (letter) return { index, outcome: 'refused' as const, reason: letter.reason }
       const row = stored.get(key.join('\u0000'))
-      if (!row) return { index, outcome: 'voided' as const }
-      const won = collection.slots.some((name, slot) => items[index]![name] !== undefined && stampAt(row, slot) === stamp)
+      const written = collection.slots.filter((name) => items[index]![name] !== undefined)
+      if (!row && written.length > 0) return { index, outcome: 'voided' as const }
+      const won = row !== undefined && written.some((name) => stampAt(row, collection.slotOf(name)) === stamp)
       return { index, outcome: won ? ('stored' as const) : ('superseded' as const) }
     })
   }
@@ -91,10 +101,17 @@ export function createWriter({ router, buffer, stamps, refusal, onWritten }: Wri
  * Items of one key are merged in their order before they get their stamp: one row a key and a stamp, which
  * is what makes equal stamps mean equal values. Every item counts as accepted; the buffer counts the merged.
  */
-function rowsOf(collection: Collection, items: readonly Item[], stamp: Stamp): { row: Row; bytes: number; items: number }[] {
+function rowsOf(
+  collection: Collection,
+  items: readonly Item[],
+  stamp: Stamp,
+): { row: Row; bytes: number; items: number }[] {
   const byKey = new Map<string, { record: Record<string, Value | undefined>; items: number }>()
   for (const item of items) {
-    const key = collection.key.length === 1 ? (item[collection.key[0]!] as string) : collection.key.map((name) => item[name]).join('\u0000')
+    const key =
+      collection.key.length === 1
+        ? (item[collection.key[0]!] as string)
+        : collection.key.map((name) => item[name]).join('\u0000')
     const held = byKey.get(key)
     if (!held) {
       byKey.set(key, { record: item, items: 1 })
@@ -125,4 +142,3 @@ function count(collection: Collection, items: readonly Item[], onWritten: Writer
   }
   for (const [status, rows] of byStatus) onWritten(collection.name, status, rows)
 }
-

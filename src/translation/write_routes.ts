@@ -11,8 +11,18 @@ import { AppError } from '../lib/errors.ts'
 import { withDeadline } from '../lib/retry.ts'
 import { formatTime } from '../lib/time.ts'
 import {
-  acceptedAnswer, MAX_BATCH_ITEMS, sessionBatch, sessionItem, sessionPatch, sessionPatchBatch, storedAnswer,
-  taskBatch, taskItem, taskPatch, taskPatchBatch, writeQuery,
+  acceptedAnswer,
+  MAX_BATCH_ITEMS,
+  sessionBatch,
+  sessionItem,
+  sessionPatch,
+  sessionPatchBatch,
+  storedAnswer,
+  taskBatch,
+  taskItem,
+  taskPatch,
+  taskPatchBatch,
+  writeQuery,
 } from './schema.ts'
 import type { Item, Writer } from './write.ts'
 
@@ -37,21 +47,60 @@ export const flushAnswer = z
   .meta({ id: 'Flushed' })
 
 const BATCHES = [
-  { method: 'post', path: 'sessions', collection: translationSessions, body: sessionBatch, item: sessionItem, operation: 'writeSessions', summary: 'Write translation sessions' },
-  { method: 'post', path: 'tasks', collection: translationTasks, body: taskBatch, item: taskItem, operation: 'writeTasks', summary: 'Write translation tasks' },
-  { method: 'patch', path: 'sessions', collection: translationSessions, body: sessionPatchBatch, item: sessionPatch, operation: 'patchSessions', summary: 'Patch translation sessions' },
-  { method: 'patch', path: 'tasks', collection: translationTasks, body: taskPatchBatch, item: taskPatch, operation: 'patchTasks', summary: 'Patch translation tasks' },
+  {
+    method: 'post',
+    path: 'sessions',
+    collection: translationSessions,
+    body: sessionBatch,
+    item: sessionItem,
+    operation: 'writeSessions',
+    summary: 'Write translation sessions',
+  },
+  {
+    method: 'post',
+    path: 'tasks',
+    collection: translationTasks,
+    body: taskBatch,
+    item: taskItem,
+    operation: 'writeTasks',
+    summary: 'Write translation tasks',
+  },
+  {
+    method: 'patch',
+    path: 'sessions',
+    collection: translationSessions,
+    body: sessionPatchBatch,
+    item: sessionPatch,
+    operation: 'patchSessions',
+    summary: 'Patch translation sessions',
+  },
+  {
+    method: 'patch',
+    path: 'tasks',
+    collection: translationTasks,
+    body: taskPatchBatch,
+    item: taskPatch,
+    operation: 'patchTasks',
+    summary: 'Patch translation tasks',
+  },
 ] as const
 
 const DESCRIPTIONS = {
   post: 'Accepts up to 1000 items, all or nothing, and answers before they are stored; they are at most 30 seconds later. Repeating a request changes nothing. An absent optional field keeps what is stored, null clears it; several items of one key are merged in their order.',
-  patch: 'As POST, with sparse items: the key and any fields. What does not exist yet is stored, and shown once its required fields have arrived.',
+  patch:
+    'As POST, with sparse items: the key and any fields. What does not exist yet is stored, and shown once its required fields have arrived.',
 }
 
 /** `base` is the path before `/sessions/batch`; the deprecated paths are the same routes. */
-export function writeRoutes(router: Router, base: string, options: WriteRoutesOptions, deprecated = false): void {
+export function writeRoutes(
+  router: Router,
+  base: string,
+  options: WriteRoutesOptions,
+  deprecated = false,
+): void {
   const prefix = deprecated ? 'v1' : ''
-  const name = (operation: string) => (prefix ? `${prefix}${operation[0]!.toUpperCase()}${operation.slice(1)}` : operation)
+  const name = (operation: string) =>
+    prefix ? `${prefix}${operation[0]!.toUpperCase()}${operation.slice(1)}` : operation
   const tags = [deprecated ? 'Deprecated' : 'Write']
 
   for (const batch of BATCHES) {
@@ -89,7 +138,8 @@ export function writeRoutes(router: Router, base: string, options: WriteRoutesOp
       path: `${base}/flush`,
       operationId: name('flush'),
       summary: 'Store everything that is buffered',
-      description: 'Waits, at most 10 seconds, until what was accepted before the call is stored. Concurrent calls share one flush.',
+      description:
+        'Waits, at most 10 seconds, until what was accepted before the call is stored. Concurrent calls share one flush.',
       tags,
       ...(deprecated && { deprecated }),
       problems: ['BACKEND_UNAVAILABLE', 'NOT_READY', 'FLUSH_TIMEOUT'],
@@ -102,21 +152,39 @@ export function writeRoutes(router: Router, base: string, options: WriteRoutesOp
   )
 }
 
-async function answerBatch(c: Context<RequestEnv>, collection: Collection, items: Item[], options: WriteRoutesOptions): Promise<Response> {
+async function answerBatch(
+  c: Context<RequestEnv>,
+  collection: Collection,
+  items: Item[],
+  options: WriteRoutesOptions,
+): Promise<Response> {
   const { writer } = options
   const stamp = await writer.accept(collection, items)
   const sorted = c.get('sorted')
   const rejected = sorted && { rejected: sorted.rejected }
   c.set('logFields', logFields(items))
   if (c.req.query('wait') !== 'true') {
-    return c.json({ status: 'accepted', count: items.length, ...rejected, timestamp: formatTime(options.nowMs()) }, 202)
+    return c.json(
+      { status: 'accepted', count: items.length, ...rejected, timestamp: formatTime(options.nowMs()) },
+      202,
+    )
   }
   const outcomes = (await writer.settle(collection, items, stamp)).map((outcome) => ({
     ...outcome,
     index: sorted?.positions[outcome.index] ?? outcome.index,
   }))
   const written = outcomes.filter(({ outcome }) => outcome === 'stored' || outcome === 'superseded').length
-  return c.json({ status: 'stored', count: items.length, written, outcomes, ...rejected, timestamp: formatTime(options.nowMs()) }, 200)
+  return c.json(
+    {
+      status: 'stored',
+      count: items.length,
+      written,
+      outcomes,
+      ...rejected,
+      timestamp: formatTime(options.nowMs()),
+    },
+    200,
+  )
 }
 
 function logFields(items: readonly Item[]) {
@@ -125,13 +193,25 @@ function logFields(items: readonly Item[]) {
   return { ...(one && { session_id: session }), meta: { count: items.length } }
 }
 
+function storedRows(buffer: WriteBuffer): { sessions: number; tasks: number } {
+  const of = (name: string) =>
+    buffer.status().collections.find(({ collection }) => collection === name)?.counts.stored ?? 0
+  return { sessions: of(translationSessions.name), tasks: of(translationTasks.name) }
+}
+
 async function flushAll(options: WriteRoutesOptions): Promise<z.infer<typeof flushAnswer>> {
   const start = performance.now()
   const durationMs = () => Math.round(performance.now() - start)
+  const storedBefore = storedRows(options.buffer)
   const late = () =>
     new AppError('FLUSH_TIMEOUT', {
       detail: 'The flush goes on; not everything was stored within the time this request waits.',
-      members: { sessions_written: 0, tasks_written: 0, duration_ms: durationMs() },
+      members: {
+        sessions_written: storedRows(options.buffer).sessions - storedBefore.sessions,
+        tasks_written: storedRows(options.buffer).tasks - storedBefore.tasks,
+        duration_ms: durationMs(),
+        missing_instances: [],
+      },
       retryAfterSeconds: 1,
     })
   const reports = await withDeadline(options.buffer.flush(), options.flushTimeoutMs, late)

@@ -40,7 +40,8 @@ export async function adoptLegacy(session: SqlSession): Promise<number> {
     const old = `adopting_${table}`
     if (!(await hasColumn(session, old, key))) continue
     const [legacyKey, legacyTable] = [sql.raw(`\`${key}\``), sql.raw(`\`${old}\``)]
-    const count = async (name: string) => Number((await session.all(sql.raw(`SELECT COUNT(*) FROM \`${name}\``)))[0]?.[0])
+    const count = async (name: string) =>
+      Number((await session.all(sql.raw(`SELECT COUNT(*) FROM \`${name}\``)))[0]?.[0])
     let after = ''
     while (true) {
       const [end] = await session.all(
@@ -52,7 +53,11 @@ export async function adoptLegacy(session: SqlSession): Promise<number> {
     }
     const [before, copied] = [await count(old), await count(table)]
     if (copied < before) {
-      throw new BackendError('refused', 'ADOPTION', `${old} has ${before} rows, ${table} only ${copied}; nothing was dropped`)
+      throw new BackendError(
+        'refused',
+        'ADOPTION',
+        `${old} has ${before} rows, ${table} only ${copied}; nothing was dropped`,
+      )
     }
     await session.run(sql.raw(`DROP TABLE \`${old}\``))
     adopted += before

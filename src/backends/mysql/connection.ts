@@ -1,5 +1,5 @@
 /** The pool, and the only way to a connection: with a deadline, after which the connection is thrown away. */
-import { type SQL } from 'drizzle-orm'
+import type { SQL } from 'drizzle-orm'
 import { MySqlDialect } from 'drizzle-orm/mysql-core'
 import { drizzle } from 'drizzle-orm/mysql2'
 import mysql from 'mysql2/promise'
@@ -48,7 +48,7 @@ export function openPool(config: MysqlConfig) {
     typeCast: (field, next) => (field.type === 'JSON' ? field.string('utf8') : next()),
     ...(config.ssl && { ssl: {} }),
   } satisfies mysql.ConnectionOptions
-  const pool = mysql.createPool({ ...options, connectionLimit: config.pool_size })
+  const { $client: pool } = drizzle(mysql.createPool({ ...options, connectionLimit: config.pool_size }))
   pool.pool.on('connection', (connection) => {
     for (const statement of SESSION_SETUP) {
       connection.query(statement, (error: unknown) => {
@@ -56,7 +56,6 @@ export function openPool(config: MysqlConfig) {
       })
     }
   })
-  const db = drizzle(pool)
   const dialect = new MySqlDialect()
 
   /**
@@ -123,7 +122,6 @@ export function openPool(config: MysqlConfig) {
   }
 
   return {
-    db,
     lend,
     pin,
     sessionOn,

@@ -11,30 +11,49 @@ const CONFLICTS = [
 
 const OUTAGES = [
   1021, 1030, 1037, 1038, 1040, 1041, 1042, 1043, 1044, 1045, 1047, 1049, 1053, 1078, 1080, 1105, 1114, 1129,
-  1130, 1135, 1142, 1143, 1146, 1152, 1156, 1157, 1158, 1159, 1160, 1161, 1180, 1184, 1194, 1195, 1196, 1202, 1203,
-  1223, 1226, 1227, 1290, 1317, 1429, 1637, 1696, 1698, 1792, 1836, 1927, 1969, 2002, 2003, 2006, 2013, 3024, 3032, 3098, 3100,
-  3101, 3168, 3572, 3579, 3580, 4031, 9001, 9002, 9003, 9004, 9005,
+  1130, 1135, 1142, 1143, 1146, 1152, 1156, 1157, 1158, 1159, 1160, 1161, 1180, 1184, 1194, 1195, 1196, 1202,
+  1203, 1223, 1226, 1227, 1290, 1317, 1429, 1637, 1696, 1698, 1792, 1836, 1927, 1969, 2002, 2003, 2006, 2013,
+  3024, 3032, 3098, 3100, 3101, 3168, 3572, 3579, 3580, 4031, 9001, 9002, 9003, 9004, 9005,
 ]
 
 const REFUSALS = [
   1048, // column cannot be null
   1062, // duplicate entry of another unique key
   1118, // row size too large
-  1138, 1171, // null in a NOT NULL column
-  1216, 1217, 1451, 1452, // foreign key
+  1138,
+  1171, // null in a NOT NULL column
+  1216,
+  1217,
+  1451,
+  1452, // foreign key
   1264, // out of range
-  1265, 1292, 1366, 1367, 1411, // wrong or truncated value
+  1265,
+  1292,
+  1366,
+  1367,
+  1411, // wrong or truncated value
   1364, // no default
   1369, // view's check option
   1406, // data too long
   1644, // SIGNAL of a trigger
   1690, // out of range in an expression
-  1643, 1642,
-  3140, 3141, 3143, 3144, 3146, 3147, 3150, 3156, 3157, 3158, // JSON
+  1643,
+  1642,
+  3140,
+  3141,
+  3143,
+  3144,
+  3146,
+  3147,
+  3150,
+  3156,
+  3157,
+  3158, // JSON
   3819, // check constraint (MySQL)
   3988, // impossible conversion between character sets
   4025, // check constraint (MariaDB)
-  4078, 4079,
+  4078,
+  4079,
 ]
 
 const TOO_LARGE = [
@@ -64,6 +83,7 @@ export function toBackendError(error: unknown): BackendError {
   if (error instanceof BackendError) return error
   const { errno, code, sqlState } = error as DriverError
   const message = error instanceof Error ? error.message : String(error)
-  if (sqlState === undefined || errno === undefined) return new BackendError('outage', code ?? 'CONNECTION', message, error)
+  if (sqlState === undefined || errno === undefined)
+    return new BackendError('outage', code ?? 'CONNECTION', message, error)
   return new BackendError(KINDS.get(errno) ?? 'unknown', String(errno), message, error)
 }

@@ -22,7 +22,6 @@ import { coordinationTexts } from './statements.ts'
 import { type UpsertStatement, upsertStatement } from './upsert.ts'
 
 const HEALTH_TIMEOUT_MS = 2000
-const READ_TIMEOUT_MS = 5000
 /** DDL and the adoption of old tables take what they take. */
 const MIGRATION_TIMEOUT_MS = 3600_000
 const DEFAULT_PACKET_BYTES = 4 * 1024 * 1024
@@ -33,12 +32,14 @@ export interface MysqlOptions {
   config: MysqlConfig
   /** Names this instance in leases. */
   owner: string
+  /** How long a read may wait for an answer. */
+  readTimeoutMs: number
 }
 
-export function openMysql({ name, config, owner }: MysqlOptions): Backend {
+export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions): Backend {
   const pool = openPool(config)
   const writeTimeoutMs = config.statement_timeout * 1000
-  const session = pool.session(READ_TIMEOUT_MS)
+  const session = pool.session(readTimeoutMs)
   const writing = pool.session(writeTimeoutMs)
   const coordination = createCoordination({
     dialect: mysqlDialect,
@@ -80,7 +81,9 @@ export function openMysql({ name, config, owner }: MysqlOptions): Backend {
       const { sql: text, params } = pool.compile(
         sql`EXPLAIN SELECT 1 FROM ${table(mysqlDialect, collection)} WHERE ${conditions(mysqlDialect, collection, filters)}`,
       )
-      const [plan] = await pool.lend(READ_TIMEOUT_MS, (connection) => connection.query({ sql: text, values: params }))
+      const [plan] = await pool.lend(readTimeoutMs, (connection) =>
+        connection.query({ sql: text, values: params }),
+      )
       const step = (plan as Record<string, unknown>[]).find((row) => row.table === collection.name)
       return Math.round(Number(step?.rows ?? 0) * (Number(step?.filtered ?? 100) / 100))
     },

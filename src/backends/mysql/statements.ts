@@ -1,27 +1,27 @@
 /** The fixed statements of this dialect, inlined by the bundler. */
 import clock_read from '../../../sql/mysql/clock_read.sql' with { type: 'text' }
-import lease_take from '../../../sql/mysql/lease_take.sql' with { type: 'text' }
-import lease_read from '../../../sql/mysql/lease_read.sql' with { type: 'text' }
-import lease_release from '../../../sql/mysql/lease_release.sql' with { type: 'text' }
-import instance_number from '../../../sql/mysql/instance_number.sql' with { type: 'text' }
-import instance_numbers from '../../../sql/mysql/instance_numbers.sql' with { type: 'text' }
-import instance_insert from '../../../sql/mysql/instance_insert.sql' with { type: 'text' }
-import instance_restart from '../../../sql/mysql/instance_restart.sql' with { type: 'text' }
-import instance_touch from '../../../sql/mysql/instance_touch.sql' with { type: 'text' }
-import instance_forget from '../../../sql/mysql/instance_forget.sql' with { type: 'text' }
-import instance_sign_off from '../../../sql/mysql/instance_sign_off.sql' with { type: 'text' }
-import tombstone_put from '../../../sql/mysql/tombstone_put.sql' with { type: 'text' }
-import tombstone_finish from '../../../sql/mysql/tombstone_finish.sql' with { type: 'text' }
-import tombstone_erasing from '../../../sql/mysql/tombstone_erasing.sql' with { type: 'text' }
-import tombstone_unfinished from '../../../sql/mysql/tombstone_unfinished.sql' with { type: 'text' }
-import dead_letter_put from '../../../sql/mysql/dead_letter_put.sql' with { type: 'text' }
 import dead_letter_count_group from '../../../sql/mysql/dead_letter_count_group.sql' with { type: 'text' }
 import dead_letter_delete_group from '../../../sql/mysql/dead_letter_delete_group.sql' with { type: 'text' }
+import dead_letter_put from '../../../sql/mysql/dead_letter_put.sql' with { type: 'text' }
 import fact_get from '../../../sql/mysql/fact_get.sql' with { type: 'text' }
 import fact_put from '../../../sql/mysql/fact_put.sql' with { type: 'text' }
-import restore_put from '../../../sql/mysql/restore_put.sql' with { type: 'text' }
-import restore_list from '../../../sql/mysql/restore_list.sql' with { type: 'text' }
+import instance_forget from '../../../sql/mysql/instance_forget.sql' with { type: 'text' }
+import instance_insert from '../../../sql/mysql/instance_insert.sql' with { type: 'text' }
+import instance_number from '../../../sql/mysql/instance_number.sql' with { type: 'text' }
+import instance_numbers from '../../../sql/mysql/instance_numbers.sql' with { type: 'text' }
+import instance_restart from '../../../sql/mysql/instance_restart.sql' with { type: 'text' }
+import instance_sign_off from '../../../sql/mysql/instance_sign_off.sql' with { type: 'text' }
+import instance_touch from '../../../sql/mysql/instance_touch.sql' with { type: 'text' }
+import lease_read from '../../../sql/mysql/lease_read.sql' with { type: 'text' }
+import lease_release from '../../../sql/mysql/lease_release.sql' with { type: 'text' }
+import lease_take from '../../../sql/mysql/lease_take.sql' with { type: 'text' }
 import restore_count from '../../../sql/mysql/restore_count.sql' with { type: 'text' }
+import restore_list from '../../../sql/mysql/restore_list.sql' with { type: 'text' }
+import restore_put from '../../../sql/mysql/restore_put.sql' with { type: 'text' }
+import tombstone_erasing from '../../../sql/mysql/tombstone_erasing.sql' with { type: 'text' }
+import tombstone_finish from '../../../sql/mysql/tombstone_finish.sql' with { type: 'text' }
+import tombstone_put from '../../../sql/mysql/tombstone_put.sql' with { type: 'text' }
+import tombstone_unfinished from '../../../sql/mysql/tombstone_unfinished.sql' with { type: 'text' }
 import type { CoordinationTexts } from '../sql/coordination.ts'
 
 export const coordinationTexts: CoordinationTexts = {

@@ -1,5 +1,21 @@
 /** The tables as Drizzle sees them: for drizzle-kit, and held against the real ones by a drift test. */
-import { bigint, char, customType, datetime, decimal, index, int, json, longtext, mysqlTable, primaryKey, text, tinyint, uniqueIndex, varchar } from 'drizzle-orm/mysql-core'
+import {
+  bigint,
+  char,
+  customType,
+  datetime,
+  decimal,
+  index,
+  int,
+  json,
+  longtext,
+  mysqlTable,
+  primaryKey,
+  text,
+  tinyint,
+  uniqueIndex,
+  varchar,
+} from 'drizzle-orm/mysql-core'
 
 const varbinary = customType<{ data: Uint8Array; config: { length: number } }>({
   dataType: (config) => `varbinary(${config!.length})`,

@@ -1,6 +1,7 @@
 /** The coordination facet over fixed statements; the texts are each dialect's own. */
-import { ABSENT, MAX_INSTANCE_NUMBER, STAMP_BYTES, type Stamp } from '../../collections/stamp.ts'
+
 import { newestStamp, packStamps } from '../../collections/row.ts'
+import { ABSENT, MAX_INSTANCE_NUMBER, STAMP_BYTES, type Stamp } from '../../collections/stamp.ts'
 import { uuidv7 } from '../../lib/ids.ts'
 import { BackendError, type Coordination } from '../backend.ts'
 import type { Dialect, SqlSession } from './codec.ts'
@@ -46,7 +47,12 @@ interface CoordinationOptions {
 const FORGET_AFTER_MS = 24 * 3600 * 1000
 const REASON_CHARS = 1024
 
-export function createCoordination({ dialect, session, texts, firstInstanceNumber }: CoordinationOptions): Coordination {
+export function createCoordination({
+  dialect,
+  session,
+  texts,
+  firstInstanceNumber,
+}: CoordinationOptions): Coordination {
   const sql = Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, statement(text)])) as {
     [name in keyof CoordinationTexts]: ReturnType<typeof statement>
   }
@@ -57,7 +63,8 @@ export function createCoordination({ dialect, session, texts, firstInstanceNumbe
     const time = await now()
     const taken = new Set<number>()
     for (const [number, id, seenAt] of await session.all(sql.instance_numbers())) {
-      if (Number(seenAt) < time - FORGET_AFTER_MS) await session.run(sql.instance_forget(id, time - FORGET_AFTER_MS))
+      if (Number(seenAt) < time - FORGET_AFTER_MS)
+        await session.run(sql.instance_forget(id, time - FORGET_AFTER_MS))
       else taken.add(Number(number))
     }
     for (let number = firstInstanceNumber; number <= MAX_INSTANCE_NUMBER; number++) {
@@ -69,7 +76,11 @@ export function createCoordination({ dialect, session, texts, firstInstanceNumbe
         if (!(error instanceof BackendError) || error.kind === 'outage') throw error
       }
     }
-    throw new BackendError('outage', 'NO_INSTANCE_NUMBER', `all ${MAX_INSTANCE_NUMBER} instance numbers are in use`)
+    throw new BackendError(
+      'outage',
+      'NO_INSTANCE_NUMBER',
+      `all ${MAX_INSTANCE_NUMBER} instance numbers are in use`,
+    )
   }
 
   return {
@@ -149,7 +160,9 @@ export function createCoordination({ dialect, session, texts, firstInstanceNumbe
     },
 
     async putRestore({ sessionId, tasksCount, instanceId, restoredAtMs, ok }) {
-      await session.run(sql.restore_put(uuidv7(restoredAtMs), sessionId, tasksCount, instanceId, restoredAtMs, ok ? 1 : 0))
+      await session.run(
+        sql.restore_put(uuidv7(restoredAtMs), sessionId, tasksCount, instanceId, restoredAtMs, ok ? 1 : 0),
+      )
     },
     async listRestores(limit) {
       const found = await session.all(sql.restore_list(limit))

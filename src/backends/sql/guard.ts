@@ -26,7 +26,9 @@ export function mergeAssignments(dialect: Dialect, collection: Collection): stri
     (name, slot) =>
       `${q(name)} = CASE WHEN ${slotOf(incoming, slot)} > ${slotOf(stamps, slot)} THEN ${dialect.incoming(name)} ELSE ${stored(name)} END`,
   )
-  const merged = collection.slots.map((_, slot) => `${dialect.greatest}(${slotOf(incoming, slot)}, ${slotOf(stamps, slot)})`)
+  const merged = collection.slots.map(
+    (_, slot) => `${dialect.greatest}(${slotOf(incoming, slot)}, ${slotOf(stamps, slot)})`,
+  )
   const beyond = `SUBSTR(${stamps}, ${collection.slots.length * STAMP_BYTES + 1})`
   return [
     ...fields,

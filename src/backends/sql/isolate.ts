@@ -38,6 +38,7 @@ export async function writeIsolating<T>(
 
   if (rows.length > 0) await attempt(0, rows.length, 0)
   const doubtful = refused.find(({ error }) => error.kind === 'unknown')
-  if (doubtful && stored === 0) throw new BackendError('outage', doubtful.code, doubtful.reason, doubtful.error)
+  if (doubtful && stored === 0)
+    throw new BackendError('outage', doubtful.code, doubtful.reason, doubtful.error)
   return { refused: refused.map(({ index, code, reason }) => ({ index, code, reason })) }
 }

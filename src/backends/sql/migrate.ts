@@ -60,7 +60,9 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
     coordination.takeLease(LEASE, owner, LEASE_TTL_MS).catch(() => undefined) // the statement itself will tell
   }, LEASE_TTL_MS / 3)
   try {
-    const applied = new Set((await session.all(statement(options.texts.applied)())).map(([name]) => String(name)))
+    const applied = new Set(
+      (await session.all(statement(options.texts.applied)())).map(([name]) => String(name)),
+    )
     const fresh = options.migrations.filter(({ name }) => !applied.has(name))
     for (const migration of fresh) await apply(session, migration, options.texts.put)
     return fresh.map(({ name }) => name)

@@ -3,7 +3,16 @@ import { sql } from 'drizzle-orm'
 import type { Value } from '../../collections/definition.ts'
 import type { RecordReader } from '../backend.ts'
 import type { Dialect, SqlSession } from './codec.ts'
-import { decodeRecord, decodeRow, selectCount, selectCountBy, selectCountByGroup, selected, selectPage, selectRows } from './select.ts'
+import {
+  decodeRecord,
+  decodeRow,
+  selectCount,
+  selectCountBy,
+  selectCountByGroup,
+  selected,
+  selectPage,
+  selectRows,
+} from './select.ts'
 
 const SCAN_PAGE_ROWS = 2000
 const READ_MANY_ROWS = 500
@@ -38,14 +47,18 @@ export function createReader(dialect: Dialect, session: SqlSession): RecordReade
     async countBy(collection, filters, field) {
       const found = await session.all(selectCountBy(dialect, collection, filters, field))
       const type = collection.typeOf(field)
-      return new Map<Value, number>(found.map(([value, count]) => [dialect.decode(type, value), Number(count)]))
+      return new Map<Value, number>(
+        found.map(([value, count]) => [dialect.decode(type, value), Number(count)]),
+      )
     },
 
     async countByGroup(collection, groups, filters, field) {
       const counts = new Map<string, Map<Value, number>>()
       for (let i = 0; i < groups.length; i += READ_MANY_ROWS) {
         const part = groups.slice(i, i + READ_MANY_ROWS)
-        for (const [group, value, count] of await session.all(selectCountByGroup(dialect, collection, part, filters, field))) {
+        for (const [group, value, count] of await session.all(
+          selectCountByGroup(dialect, collection, part, filters, field),
+        )) {
           const name = dialect.decode('text', group) as string
           const of = counts.get(name) ?? new Map<Value, number>()
           counts.set(name, of.set(dialect.decode(collection.typeOf(field), value), Number(count)))

@@ -2,12 +2,18 @@
 import { type SQL, sql } from 'drizzle-orm'
 import { type Collection, ROW_TIMES, type Value } from '../../collections/definition.ts'
 import type { FlatRecord, Row } from '../../collections/row.ts'
-import { ABSENT, type Stamp } from '../../collections/stamp.ts'
 import { unpackStamps } from '../../collections/row.ts'
+import { ABSENT, type Stamp } from '../../collections/stamp.ts'
 import type { Filter, Query } from '../backend.ts'
 import type { Dialect } from './codec.ts'
 
-const COMPARE = { eq: sql.raw('='), lt: sql.raw('<'), lte: sql.raw('<='), gt: sql.raw('>'), gte: sql.raw('>=') }
+const COMPARE = {
+  eq: sql.raw('='),
+  lt: sql.raw('<'),
+  lte: sql.raw('<='),
+  gt: sql.raw('>'),
+  gte: sql.raw('>='),
+}
 
 export function columns(dialect: Dialect, names: readonly string[]): SQL {
   return sql.raw(names.map((name) => dialect.quote(name)).join(', '))
@@ -24,7 +30,10 @@ function column(dialect: Dialect, collection: Collection, name: string): SQL {
 function condition(dialect: Dialect, collection: Collection, filter: Filter): SQL {
   const col = (name: string) => column(dialect, collection, name)
   const all = (names: readonly string[], test: string, glue: string) =>
-    sql`(${sql.join(names.map((name) => sql`${col(name)} ${sql.raw(test)}`), sql.raw(glue))})`
+    sql`(${sql.join(
+      names.map((name) => sql`${col(name)} ${sql.raw(test)}`),
+      sql.raw(glue),
+    )})`
   switch (filter.op) {
     case 'complete':
       return all(collection.required, 'IS NOT NULL', ' AND ')
@@ -37,7 +46,10 @@ function condition(dialect: Dialect, collection: Collection, filter: Filter): SQ
     case 'orphan':
       return sql`NOT ${parentExists(dialect, collection)}`
     case 'text':
-      return sql`(${sql.join(collection.search.map((name) => dialect.contains(col(name), filter.value)), sql.raw(' OR '))})`
+      return sql`(${sql.join(
+        collection.search.map((name) => dialect.contains(col(name), filter.value)),
+        sql.raw(' OR '),
+      )})`
     case 'in':
       return sql`${col(filter.field)} IN (${sql.join(
         filter.values.map((value) => sql`${dialect.encode(collection.typeOf(filter.field), value)}`),
@@ -73,7 +85,13 @@ export function conditions(dialect: Dialect, collection: Collection, filters: re
 }
 
 /** `key` of several columns beyond the given one: (a, b) > (x, y), spelt so that an index range serves it. */
-function beyond(dialect: Dialect, collection: Collection, names: readonly string[], values: readonly Value[], op: SQL): SQL {
+function beyond(
+  dialect: Dialect,
+  collection: Collection,
+  names: readonly string[],
+  values: readonly Value[],
+  op: SQL,
+): SQL {
   const [name, ...rest] = names
   const col = column(dialect, collection, name!)
   const value = dialect.encode(collection.typeOf(name!), values[0]!)
@@ -107,25 +125,46 @@ export function selectPage(dialect: Dialect, collection: Collection, query: Quer
   return sql`SELECT ${columns(dialect, selected(collection, query.fields))} FROM ${table(dialect, collection)} WHERE ${filters}${after} ORDER BY ${orderBy} LIMIT ${query.limit}${offset}`
 }
 
-export function selectRows(dialect: Dialect, collection: Collection, keys: readonly (readonly string[])[]): SQL {
+export function selectRows(
+  dialect: Dialect,
+  collection: Collection,
+  keys: readonly (readonly string[])[],
+): SQL {
   const names = [...collection.key, ...collection.slots, 'created_at', 'stamps']
-  const tuple = (key: readonly string[]) => sql`(${sql.join(key.map((part) => sql`${part}`), sql.raw(', '))})`
+  const tuple = (key: readonly string[]) =>
+    sql`(${sql.join(
+      key.map((part) => sql`${part}`),
+      sql.raw(', '),
+    )})`
   const match =
     collection.key.length === 1
       ? sql`${columns(dialect, collection.key)} IN ${tuple(keys.map((key) => key[0]!))}`
       : keys.length === 1
-        ? sql.join(collection.key.map((name, i) => sql`${columns(dialect, [name])} = ${keys[0]![i]}`), sql.raw(' AND '))
+        ? sql.join(
+            collection.key.map((name, i) => sql`${columns(dialect, [name])} = ${keys[0]![i]}`),
+            sql.raw(' AND '),
+          )
         : sql`(${columns(dialect, collection.key)}) IN (${dialect.tuples(keys.map(tuple))})`
   return sql`SELECT ${columns(dialect, names)} FROM ${table(dialect, collection)} WHERE ${match}`
 }
 
-export function selectCount(dialect: Dialect, collection: Collection, filters: readonly Filter[], limit?: number): SQL {
+export function selectCount(
+  dialect: Dialect,
+  collection: Collection,
+  filters: readonly Filter[],
+  limit?: number,
+): SQL {
   const from = sql`FROM ${table(dialect, collection)} WHERE ${conditions(dialect, collection, filters)}`
   if (limit === undefined) return sql`SELECT COUNT(*) ${from}`
   return sql`SELECT COUNT(*) FROM (SELECT 1 AS one ${from} LIMIT ${limit}) AS counted`
 }
 
-export function selectCountBy(dialect: Dialect, collection: Collection, filters: readonly Filter[], field: string): SQL {
+export function selectCountBy(
+  dialect: Dialect,
+  collection: Collection,
+  filters: readonly Filter[],
+  field: string,
+): SQL {
   const by = columns(dialect, [field])
   return sql`SELECT ${by}, COUNT(*) FROM ${table(dialect, collection)} WHERE ${conditions(dialect, collection, filters)} GROUP BY ${by}`
 }
@@ -142,16 +181,25 @@ export function selectCountByGroup(
   return sql`SELECT ${by}, COUNT(*) FROM ${table(dialect, collection)} WHERE ${conditions(dialect, collection, all)} GROUP BY ${by}`
 }
 
-export function decodeRecord(dialect: Dialect, collection: Collection, names: readonly string[], raw: readonly unknown[]): FlatRecord {
+export function decodeRecord(
+  dialect: Dialect,
+  collection: Collection,
+  names: readonly string[],
+  raw: readonly unknown[],
+): FlatRecord {
   const record: FlatRecord = {}
-  for (let i = 0; i < names.length; i++) record[names[i]!] = dialect.decode(collection.typeOf(names[i]!), raw[i])
+  for (let i = 0; i < names.length; i++)
+    record[names[i]!] = dialect.decode(collection.typeOf(names[i]!), raw[i])
   return record
 }
 
 /** A result of `selectRows` as a row of the law. */
 export function decodeRow(dialect: Dialect, collection: Collection, raw: readonly unknown[]): Row {
   const keys = collection.key.length
-  const stamps: Stamp[] = unpackStamps(raw[keys + collection.slots.length + 1] as Uint8Array, collection.slots.length)
+  const stamps: Stamp[] = unpackStamps(
+    raw[keys + collection.slots.length + 1] as Uint8Array,
+    collection.slots.length,
+  )
   return {
     key: collection.key.map((_, i) => dialect.decode('text', raw[i]) as string),
     values: collection.slots.map((name, slot) =>

@@ -10,8 +10,12 @@ export function statement(text: string): (...params: unknown[]) => SQL {
     .split('?')
   return (...params) => {
     if (params.length !== parts.length - 1) {
-      throw new TypeError(`statement takes ${parts.length - 1} parameters, ${params.length} given: ${parts[0]}`)
+      throw new TypeError(
+        `statement takes ${parts.length - 1} parameters, ${params.length} given: ${parts[0]}`,
+      )
     }
-    return sql.join(parts.flatMap((part, i) => (i === 0 ? [sql.raw(part)] : [sql`${params[i - 1]}`, sql.raw(part)])))
+    return sql.join(
+      parts.flatMap((part, i) => (i === 0 ? [sql.raw(part)] : [sql`${params[i - 1]}`, sql.raw(part)])),
+    )
   }
 }

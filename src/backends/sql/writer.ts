@@ -34,7 +34,9 @@ export function createWriter(dialect: Dialect, session: SqlSession): Common {
           sql`${sql.raw(q(name))} = CASE WHEN ${sql.raw(slotOf('stamps', slot))} < ${bound} THEN NULL ELSE ${sql.raw(q(name))} END`,
       )
       const raised = collection.slots.map((_, slot) => `${dialect.greatest}(${slotOf('stamps', slot)}, @D)`)
-      const stamps = dialect.concat([...raised, `SUBSTR(stamps, ${collection.slots.length * 8 + 1})`]).split('@D')
+      const stamps = dialect
+        .concat([...raised, `SUBSTR(stamps, ${collection.slots.length * 8 + 1})`])
+        .split('@D')
       const at = dialect.encode('timestamp', stampMs(stamp))
       await session.run(sql`UPDATE ${table(dialect, collection)} SET ${sql.join(clear, sql.raw(', '))},
         created_at = ${sql.raw(dialect.greatest)}(created_at, ${at}),
@@ -48,7 +50,9 @@ export function createWriter(dialect: Dialect, session: SqlSession): Common {
     },
 
     async groups(collection, after, limit) {
-      const found = await session.all(selectGroups(dialect, collection.name, collection.key[0]!, after, limit))
+      const found = await session.all(
+        selectGroups(dialect, collection.name, collection.key[0]!, after, limit),
+      )
       return found.map(([group]) => dialect.decode('text', group) as string)
     },
 

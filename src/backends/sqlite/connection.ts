@@ -3,7 +3,6 @@ import { Database, type Statement } from 'bun:sqlite'
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { SQL } from 'drizzle-orm'
-import { drizzle } from 'drizzle-orm/bun-sqlite'
 import { SQLiteSyncDialect } from 'drizzle-orm/sqlite-core'
 import type { SqlSession } from '../sql/codec.ts'
 import { toBackendError } from './errors.ts'
@@ -71,7 +70,6 @@ export function openFile({ path }: SqliteConfig) {
 
   return {
     client,
-    drizzle: () => drizzle(client()),
     session: {
       all: async (statement: SQL) => sessionOn(client()).all(statement),
       run: async (statement: SQL) => sessionOn(client()).run(statement),

@@ -17,5 +17,10 @@ export function toBackendError(error: unknown): BackendError {
   const message = error instanceof Error ? error.message : String(error)
   // Extended codes carry the primary one in their low byte.
   const primary = typeof errno === 'number' ? errno & 0xff : undefined
-  return new BackendError((primary !== undefined && KINDS[primary]) || 'outage', code ?? String(errno ?? 'SQLITE'), message, error)
+  return new BackendError(
+    (primary !== undefined && KINDS[primary]) || 'outage',
+    code ?? String(errno ?? 'SQLITE'),
+    message,
+    error,
+  )
 }

@@ -1,27 +1,27 @@
 /** The fixed statements of this dialect, inlined by the bundler. */
 import clock_read from '../../../sql/sqlite/clock_read.sql' with { type: 'text' }
-import lease_take from '../../../sql/sqlite/lease_take.sql' with { type: 'text' }
-import lease_read from '../../../sql/sqlite/lease_read.sql' with { type: 'text' }
-import lease_release from '../../../sql/sqlite/lease_release.sql' with { type: 'text' }
-import instance_number from '../../../sql/sqlite/instance_number.sql' with { type: 'text' }
-import instance_numbers from '../../../sql/sqlite/instance_numbers.sql' with { type: 'text' }
-import instance_insert from '../../../sql/sqlite/instance_insert.sql' with { type: 'text' }
-import instance_restart from '../../../sql/sqlite/instance_restart.sql' with { type: 'text' }
-import instance_touch from '../../../sql/sqlite/instance_touch.sql' with { type: 'text' }
-import instance_forget from '../../../sql/sqlite/instance_forget.sql' with { type: 'text' }
-import instance_sign_off from '../../../sql/sqlite/instance_sign_off.sql' with { type: 'text' }
-import tombstone_put from '../../../sql/sqlite/tombstone_put.sql' with { type: 'text' }
-import tombstone_finish from '../../../sql/sqlite/tombstone_finish.sql' with { type: 'text' }
-import tombstone_erasing from '../../../sql/sqlite/tombstone_erasing.sql' with { type: 'text' }
-import tombstone_unfinished from '../../../sql/sqlite/tombstone_unfinished.sql' with { type: 'text' }
-import dead_letter_put from '../../../sql/sqlite/dead_letter_put.sql' with { type: 'text' }
 import dead_letter_count_group from '../../../sql/sqlite/dead_letter_count_group.sql' with { type: 'text' }
 import dead_letter_delete_group from '../../../sql/sqlite/dead_letter_delete_group.sql' with { type: 'text' }
+import dead_letter_put from '../../../sql/sqlite/dead_letter_put.sql' with { type: 'text' }
 import fact_get from '../../../sql/sqlite/fact_get.sql' with { type: 'text' }
 import fact_put from '../../../sql/sqlite/fact_put.sql' with { type: 'text' }
-import restore_put from '../../../sql/sqlite/restore_put.sql' with { type: 'text' }
-import restore_list from '../../../sql/sqlite/restore_list.sql' with { type: 'text' }
+import instance_forget from '../../../sql/sqlite/instance_forget.sql' with { type: 'text' }
+import instance_insert from '../../../sql/sqlite/instance_insert.sql' with { type: 'text' }
+import instance_number from '../../../sql/sqlite/instance_number.sql' with { type: 'text' }
+import instance_numbers from '../../../sql/sqlite/instance_numbers.sql' with { type: 'text' }
+import instance_restart from '../../../sql/sqlite/instance_restart.sql' with { type: 'text' }
+import instance_sign_off from '../../../sql/sqlite/instance_sign_off.sql' with { type: 'text' }
+import instance_touch from '../../../sql/sqlite/instance_touch.sql' with { type: 'text' }
+import lease_read from '../../../sql/sqlite/lease_read.sql' with { type: 'text' }
+import lease_release from '../../../sql/sqlite/lease_release.sql' with { type: 'text' }
+import lease_take from '../../../sql/sqlite/lease_take.sql' with { type: 'text' }
 import restore_count from '../../../sql/sqlite/restore_count.sql' with { type: 'text' }
+import restore_list from '../../../sql/sqlite/restore_list.sql' with { type: 'text' }
+import restore_put from '../../../sql/sqlite/restore_put.sql' with { type: 'text' }
+import tombstone_erasing from '../../../sql/sqlite/tombstone_erasing.sql' with { type: 'text' }
+import tombstone_finish from '../../../sql/sqlite/tombstone_finish.sql' with { type: 'text' }
+import tombstone_put from '../../../sql/sqlite/tombstone_put.sql' with { type: 'text' }
+import tombstone_unfinished from '../../../sql/sqlite/tombstone_unfinished.sql' with { type: 'text' }
 import type { CoordinationTexts } from '../sql/coordination.ts'
 
 export const coordinationTexts: CoordinationTexts = {

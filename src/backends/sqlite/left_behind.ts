@@ -1,0 +1,24 @@
+/** What an embedded store still holds that nothing is routed to any more. */
+import { Database } from 'bun:sqlite'
+import { existsSync } from 'node:fs'
+import type { Collection } from '../../collections/definition.ts'
+
+/** Rows by collection; empty where there is no file or no table. Opens it for reading alone. */
+export function rowsLeftIn(path: string, collections: readonly Collection[]): Record<string, number> {
+  if (!existsSync(path)) return {}
+  const client = new Database(path, { readonly: true })
+  try {
+    const tables = new Set(
+      client.query("SELECT name FROM sqlite_schema WHERE type = 'table'").values().flat(),
+    )
+    const counts = collections
+      .filter(({ name }) => tables.has(name))
+      .map(
+        ({ name }) =>
+          [name, Number(client.query(`SELECT COUNT(*) FROM "${name}"`).values()[0]?.[0])] as const,
+      )
+    return Object.fromEntries(counts.filter(([, rows]) => rows > 0))
+  } finally {
+    client.close()
+  }
+}
