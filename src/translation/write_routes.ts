@@ -86,7 +86,7 @@ const BATCHES = [
 ] as const
 
 const DESCRIPTIONS = {
-  post: 'Accepts up to 1000 items, all or nothing, and answers before they are stored; they are at most 30 seconds later. Repeating a request changes nothing. An absent optional field keeps what is stored, null clears it; several items of one key are merged in their order.',
+  post: 'Accepts up to 1000 items, all or nothing, and answers before they are stored, which they are within 30 seconds while the backend is up. Repeating a request changes nothing. An absent optional field keeps what is stored, null clears it; several items of one key are merged in their order.',
   patch:
     'As POST, with sparse items: the key and any fields. What does not exist yet is stored, and shown once its required fields have arrived.',
 }

@@ -43,7 +43,7 @@ export function createScene(): Scene {
     async start(env, waitFor = 'ready') {
       const own = env.DATA_DIR === undefined ? { DATA_DIR: await folder() } : {}
       const service = await startService({ env: { FLUSH_INTERVAL: '3600', ...own, ...env }, waitFor })
-      stack.defer(() => service.kill())
+      stack.defer(async () => void (await service.kill()))
       return service
     },
     defer: (undo) => stack.defer(async () => void (await undo())),

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { createClient, retryAfterMs } from '../../tools/replay/client.ts'
 import { createPace, inParallel } from '../../tools/replay/parallel.ts'
+import { until } from '../support/waiting.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
@@ -42,50 +43,58 @@ describe('a request', () => {
     expect(requests.map(({ body }) => body)).toEqual(Array(3).fill('{"a":"龙"}'))
     expect([client.retries(), waitsMs, client.writesMs.length]).toEqual([2, [0, 0], 1])
   })
-  test('is given up when the waits go past its patience', () => {
+  test('is given up when the waits go past its patience', async () => {
     const { client } = clientOf(busy('60'))
-    expect(client.post('/x', {})).rejects.toThrow('POST /x: 503 The buffer is full. (tried for 0 s)')
+    await expect(client.post('/x', {})).rejects.toThrow('POST /x: 503 The buffer is full. (tried for 0 s)')
   })
-  test('is not repeated after a 503 that says no time', () => {
+  test('is not repeated after a 503 that says no time', async () => {
     const { client } = clientOf(() => new Response('gone', { status: 503 }))
-    expect(client.post('/x', {})).rejects.toThrow('POST /x: 503 gone')
+    await expect(client.post('/x', {})).rejects.toThrow('POST /x: 503 gone')
   })
-  test('that is refused fails with the detail and each fault', () => {
+  test('that is refused fails with the detail and each fault', async () => {
     const errors = [{ field: 'tasks[3].row_index', message: 'row_index is required' }]
     const { client } = clientOf(() =>
       Response.json({ detail: '1 field.', errors, request_id: 'r1' }, { status: 422 }),
     )
-    expect(client.post('/x', {})).rejects.toThrow(
+    await expect(client.post('/x', {})).rejects.toThrow(
       'POST /x: 422 1 field.; tasks[3].row_index: row_index is required; request r1',
     )
   })
-  test('of a flush that misses instances fails with their names', () => {
+  test('of a flush that misses instances fails with their names', async () => {
     const { client } = clientOf(() =>
       Response.json({ status: 'error', missing_instances: ['a', 'b'] }, { status: 504 }),
     )
-    expect(client.post('/flush')).rejects.toThrow('missing instances: a, b')
+    await expect(client.post('/flush')).rejects.toThrow('missing instances: a, b')
   })
   test('for what is not there finds null', async () => {
     const { client } = clientOf(() => Response.json({ detail: 'Not found' }, { status: 404 }))
-    expect(await client.find('/x')).toBeNull()
-    expect(client.post('/x', {})).rejects.toThrow('404')
+    await expect(await client.find('/x')).toBeNull()
+    await expect(client.post('/x', {})).rejects.toThrow('404')
   })
-  test('fails when the answer is not JSON', () => {
+  test('fails when the answer is not JSON', async () => {
     const { client } = clientOf(() => new Response('<html>'))
-    expect(client.find('/x')).rejects.toThrow('GET /x: the answer is not JSON: <html>')
+    await expect(client.find('/x')).rejects.toThrow('GET /x: the answer is not JSON: <html>')
   })
   test('fails by name when nobody listens', async () => {
     const { client, stop } = clientOf(fine)
     await closing.pop()!()
-    expect(client.find('/x')).rejects.toThrow(/GET http:\/\/127\.0\.0\.1:\d+\/x: /)
+    await expect(client.find('/x')).rejects.toThrow(/GET http:\/\/127\.0\.0\.1:\d+\/x: /)
     stop.abort()
   })
-  test('and its wait end with the run, for the reason of the run', async () => {
-    const { client, waitsMs, stop } = clientOf(busy('1'))
+  test('on its way ends with the run, for the reason of the run', async () => {
+    const { client, requests, stop } = clientOf(busy('1'))
     const failed = client.post('/x', {}).catch((error) => error)
     stop.abort(new Error('another failed'))
     expect((await failed).message).toBe('another failed')
-    expect(waitsMs).toEqual([])
+    expect(requests.length).toBeLessThanOrEqual(1)
+  })
+  test('that waits ends with the run, for the reason of the run', async () => {
+    const { client, requests, waitsMs, stop } = clientOf(busy('1'))
+    const failed = client.post('/x', {}).catch((error) => error)
+    await until(() => waitsMs.length === 1, { message: 'the request waits' })
+    stop.abort(new Error('another failed'))
+    expect((await failed).message).toBe('another failed')
+    expect(requests).toHaveLength(1)
   })
 })
 
@@ -119,7 +128,7 @@ describe('several workers', () => {
       await Promise.resolve()
       if (item === 3) throw new Error('the third')
     }
-    expect(inParallel(Array(100).keys(), { width: 2, stop }, work)).rejects.toThrow('the third')
+    await expect(inParallel(Array(100).keys(), { width: 2, stop }, work)).rejects.toThrow('the third')
     expect(begun.length).toBeLessThan(10)
     expect(stop.signal.aborted).toBe(true)
   })

@@ -80,17 +80,19 @@ describe('a line that is no row is an error that names it', () => {
     ['no source', lineOf({ ...ROW, source: null }), 'source must be a text'],
     ['no target', lineOf({ ...ROW, target: undefined }), 'target must be a text'],
   ]
-  test.each(wrong)('%s', (_, line, message) => {
-    expect(rowsOf(`${lineOf(ROW)}\n${line}`)).rejects.toThrow(`game.jsonl:3: ${message}`)
+  test.each(wrong)('%s', async (_, line, message) => {
+    await expect(rowsOf(`${lineOf(ROW)}\n${line}`)).rejects.toThrow(`game.jsonl:3: ${message}`)
   })
-  test('bytes that are no UTF-8', () => {
+  test('bytes that are no UTF-8', async () => {
     const bytes = Buffer.concat([Buffer.from(lineOf(ROW)), Buffer.from([0x22, 0xff, 0x22])])
-    expect(rowsOf(bytes)).rejects.toThrow('game.jsonl:2: is not valid UTF-8')
+    await expect(rowsOf(bytes)).rejects.toThrow('game.jsonl:2: is not valid UTF-8')
   })
 })
 
-test('a file that is not there is an error that names it', () => {
-  expect(Array.fromAsync(readRows('/no/such.jsonl'))).rejects.toThrow("can't read /no/such.jsonl: ENOENT")
+test('a file that is not there is an error that names it', async () => {
+  await expect(Array.fromAsync(readRows('/no/such.jsonl'))).rejects.toThrow(
+    "can't read /no/such.jsonl: ENOENT",
+  )
 })
 
 test('the sample can be stored whole, over three sheets, and holds what game text holds', async () => {
@@ -113,5 +115,5 @@ test('the sample can be stored whole, over three sheets, and holds what game tex
   ]) {
     expect(text).toMatch(kind)
   }
-  expect(Math.max(...rows.map(({ source }) => source.length))).toBeGreaterThan(1500)
+  expect(Math.max(...rows.map(({ source }) => source.length))).toBeGreaterThan(1000)
 })

@@ -78,11 +78,15 @@ async function replayed(spoil: (memory: Memory, firstSession: string) => void = 
   const sessions = planSessions(ROWS, { file: 'game.jsonl', sessions: null, batchSize: BATCH_SIZE })
   const shared = { client, replayId: 'r', connections: 3, stop: new AbortController() }
   let completed = 0
-  const onCompleted = (tasks: number) => void (completed += tasks)
+  const onCompleted = (tasks: number) => {
+    completed += tasks
+  }
   await driveSessions(sessions, { ...shared, tasksPerSecond: 0, onCompleted })
   spoil(memory, sessions[0]!.sessionId)
   let compared = 0
-  const onCompared = (tasks: number) => void (compared += tasks)
+  const onCompared = (tasks: number) => {
+    compared += tasks
+  }
   const verify = () => verifySessions(sessions, { ...shared, batchSize: BATCH_SIZE, onCompared })
   return { memory, completed, verify, compared: () => compared }
 }
@@ -108,13 +112,13 @@ describe('what is sent', () => {
       expect(items.at(-1)).toMatchObject({ processing_tasks: 0, completed_tasks: items[0]!.total_tasks })
     }
   })
-  test('must all be accepted', () => {
+  test('must all be accepted', async () => {
     const { client } = createMemory()
     const short: Client = { ...client, post: async () => ({ count: 0 }) }
     const sessions = planSessions(ROWS, { file: 'f', sessions: 1, batchSize: 10 })
     const options = { client: short, replayId: 'r', connections: 1, stop: new AbortController() }
     const run = driveSessions(sessions, { ...options, tasksPerSecond: 0, onCompleted: () => {} })
-    expect(run).rejects.toThrow('1 items were sent, 0 accepted')
+    await expect(run).rejects.toThrow('1 items were sent, 0 accepted')
   })
 })
 
@@ -191,6 +195,6 @@ describe('the verification', () => {
     const { find } = memory.client
     memory.client.find = async (path) =>
       path.includes('/tasks?') ? { items: [], next_cursor: 'again' } : find(path)
-    expect(verify()).rejects.toThrow('no end after 3 pages')
+    await expect(verify()).rejects.toThrow('the same next_cursor came twice')
   })
 })

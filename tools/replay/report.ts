@@ -37,15 +37,15 @@ export function reportText(report: ReplayReport): string {
   const { sessions, rows_sent: rows, send_duration_ms: sendMs } = report
   const seconds = (sendMs / 1000).toFixed(2)
   return [
-    `sent       ${rows} rows in ${sessions} sessions, each row pending, processing, completed`,
+    `sent       ${counted(rows, 'row')} in ${counted(sessions, 'session')}, each row pending, processing, completed`,
     ...skippedLines(report),
     `speed      ${report.rows_per_second} rows/s for ${seconds} s`,
     `writes     ${latencyText(report.write_latency_ms)}`,
     `reads      ${latencyText(report.read_latency_ms)}`,
     `retries    ${report.retries}`,
     `flush      ${report.flush_duration_ms ?? '?'} ms`,
-    `verified   ${report.strings_compared} strings compared, ${report.differences} differences`,
-    `           in ${report.tasks_compared} tasks; ${report.other_values_compared} other values compared too`,
+    `verified   ${counted(report.strings_compared, 'string')} compared, ${counted(report.differences, 'difference')}`,
+    `           in ${counted(report.tasks_compared, 'task')}; ${counted(report.other_values_compared, 'other value')} compared too`,
     ...differenceLines(report),
     '',
   ].join('\n')
@@ -54,7 +54,7 @@ export function reportText(report: ReplayReport): string {
 function skippedLines({ rows_skipped: count, skipped }: ReplayReport): string[] {
   if (count === 0) return []
   return [
-    `skipped    ${count} rows that can't be stored`,
+    `skipped    ${counted(count, 'row')} that can't be stored`,
     ...skipped.map(({ line, reason }) => `           line ${line}: ${reason}`),
     ...moreLine(count - skipped.length),
   ]
@@ -76,5 +76,9 @@ function moreLine(count: number): string[] {
 }
 
 function latencyText({ count, p50, p95, p99, max }: LatencySummary): string {
-  return `p50 ${p50} ms, p95 ${p95} ms, p99 ${p99} ms, max ${max} ms (${count} requests)`
+  return `p50 ${p50} ms, p95 ${p95} ms, p99 ${p99} ms, max ${max} ms (${counted(count, 'request')})`
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
 }

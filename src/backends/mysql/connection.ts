@@ -44,8 +44,8 @@ export function openPool(config: MysqlConfig) {
     charset: 'utf8mb4',
     dateStrings: true,
     supportBigNumbers: true,
-    // JSON columns and numbers are decoded by the dialect, from text, the same on MySQL and MariaDB.
-    typeCast: (field, next) => (field.type === 'JSON' ? field.string('utf8') : next()),
+    // JSON stays text: MySQL says its type, MariaDB only sometimes, and the dialect decodes both alike.
+    jsonStrings: true,
     ...(config.ssl && { ssl: {} }),
   } satisfies mysql.ConnectionOptions
   const { $client: pool } = drizzle(mysql.createPool({ ...options, connectionLimit: config.pool_size }))
