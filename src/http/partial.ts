@@ -1,21 +1,9 @@
 /** `?partial=true`: the good items of a batch go on to the route, the others are answered with their faults. */
 import type { z } from '@hono/zod-openapi'
 import type { HonoRequest, MiddlewareHandler } from 'hono'
-import type { FieldFault } from '../lib/errors.ts'
 import { setText } from './body.ts'
-import type { RequestEnv } from './context.ts'
+import type { RejectedItem, RequestEnv } from './context.ts'
 import { faultsOf, validationError } from './problem.ts'
-
-export interface Rejected {
-  index: number
-  errors: FieldFault[]
-}
-
-/** What was sorted out: the rejected items, and the positions that the accepted ones had. */
-export interface Sorted {
-  rejected: Rejected[]
-  positions: number[]
-}
 
 /** A body that is no JSON is left to the route's own validation, which answers it. */
 async function parsed(request: HonoRequest): Promise<unknown> {
@@ -33,7 +21,7 @@ export function partialItems(list: string, item: z.ZodType, maxItems: number): M
     const body = await parsed(c.req)
     const items = (body as Record<string, unknown> | null | undefined)?.[list]
     if (!Array.isArray(items) || items.length === 0 || items.length > maxItems) return next()
-    const rejected: Rejected[] = []
+    const rejected: RejectedItem[] = []
     const positions: number[] = []
     for (const [index, candidate] of items.entries()) {
       const result = item.safeParse(candidate)

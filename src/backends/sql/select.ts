@@ -93,8 +93,9 @@ function beyond(
   op: SQL,
 ): SQL {
   const [name, ...rest] = names
-  const col = column(dialect, collection, name!)
-  const value = dialect.encode(collection.typeOf(name!), values[0]!)
+  if (name === undefined) return sql`1 = 0` // the only row there can be was the last one
+  const col = column(dialect, collection, name)
+  const value = dialect.encode(collection.typeOf(name), values[0]!)
   if (rest.length === 0) return sql`${col} ${op} ${value}`
   const next = beyond(dialect, collection, rest, values.slice(1), op)
   return sql`(${col} ${op}= ${value} AND (${col} ${op} ${value} OR ${next}))`
@@ -111,18 +112,30 @@ export function selected(collection: Collection, fields: readonly string[] = col
 }
 
 export function selectPage(dialect: Dialect, collection: Collection, query: Query): SQL {
-  const order = orderOf(collection, query.sort)
+  const names = orderOf(collection, query.sort)
+  // What a filter holds constant orders nothing; leaving it out lets an index range serve the rest.
+  const fixed = new Set(query.filters.flatMap((filter) => (filter.op === 'eq' ? [filter.field] : [])))
+  const loose = names.flatMap((name, i) => (fixed.has(name) ? [] : [i]))
+  const order = loose.map((i) => names[i]!)
   const direction = sql.raw(query.descending ? ' DESC' : '')
   const filters = conditions(dialect, collection, query.filters)
-  const after = query.after
-    ? sql` AND ${beyond(dialect, collection, order, query.after, sql.raw(query.descending ? '<' : '>'))}`
+  const { after } = query
+  const position = after
+    ? sql` AND ${beyond(
+        dialect,
+        collection,
+        order,
+        loose.map((i) => after[i]!),
+        sql.raw(query.descending ? '<' : '>'),
+      )}`
     : sql``
   const orderBy = sql.join(
     order.map((name) => sql`${column(dialect, collection, name)}${direction}`),
     sql.raw(', '),
   )
+  const sorted = order.length > 0 ? sql` ORDER BY ${orderBy}` : sql``
   const offset = query.offset ? sql` OFFSET ${query.offset}` : sql``
-  return sql`SELECT ${columns(dialect, selected(collection, query.fields))} FROM ${table(dialect, collection)} WHERE ${filters}${after} ORDER BY ${orderBy} LIMIT ${query.limit}${offset}`
+  return sql`SELECT ${columns(dialect, selected(collection, query.fields))} FROM ${table(dialect, collection)} WHERE ${filters}${position}${sorted} LIMIT ${query.limit}${offset}`
 }
 
 export function selectRows(
