@@ -1,0 +1,179 @@
+/** Several instances on one database, started at the same moment. */
+import { expect, test } from 'bun:test'
+import type { RowDataPacket } from 'mysql2/promise'
+import { type FreshDatabase, sqlServers } from '../support/backends.ts'
+import { instance } from '../support/instance.ts'
+import { createScene } from '../support/scene.ts'
+import { sessionItem, taskItem, taskItems } from '../support/translation_items.ts'
+import { until } from '../support/waiting.ts'
+
+const INSTANCES = 3
+/** The clocks of one machine agree; a stamp counts milliseconds. */
+const ROUNDS_WATCHED = 4
+
+for (const server of sqlServers) {
+  test(`${INSTANCES} instances started at once on an empty ${server} all get ready: one migrates, each has a number`, async () => {
+    await using scene = createScene()
+    const database = await scene.database(server)
+    const services = await Promise.all(
+      Array.from({ length: INSTANCES }, (_, i) =>
+        scene.start({ DATABASE_URL: database.url, INSTANCE_ID: `instance-${i}` }),
+      ),
+    )
+    const migrations = await database.query<RowDataPacket[]>('SELECT name FROM schema_migrations')
+    expect(migrations.map(({ name }) => name)).toEqual(['0001_translation'])
+    const rows = await database.query<RowDataPacket[]>('SELECT instance_id, number, state FROM instances')
+    expect(rows.map(({ instance_id }) => instance_id).sort()).toEqual([
+      'instance-0',
+      'instance-1',
+      'instance-2',
+    ])
+    expect(new Set(rows.map(({ number }) => number)).size).toBe(INSTANCES)
+    expect(rows.every(({ number }) => number >= 1 && number <= 1023)).toBe(true)
+    expect(rows.every(({ state }) => state === 'live')).toBe(true)
+    // The lease of the migrations was given back.
+    const leases = await database.query<RowDataPacket[]>(
+      "SELECT expires_at FROM leases WHERE name = 'migrations'",
+    )
+    expect(leases.map(({ expires_at }) => Number(expires_at))).toEqual([0])
+    // Nothing went wrong on the way that had to be tried again as an outage.
+    for (const { logs } of services) expect(logs.filter(({ level }) => level === 'ERROR')).toEqual([])
+
+    // A number is kept across a restart, and an orderly end signs off.
+    const numberOf = async (id: string) =>
+      (await database.query<RowDataPacket[]>('SELECT number, state FROM instances WHERE instance_id = ?', [id]))[0]
+    const before = await numberOf('instance-1')
+    expect(await services[1]!.stop()).toBe(0)
+    expect((await numberOf('instance-1'))?.state).toBe('gone')
+    await scene.start({ DATABASE_URL: database.url, INSTANCE_ID: 'instance-1' })
+    expect(await numberOf('instance-1')).toEqual(before)
+  })
+
+  test(`halves of a row accepted by two instances on ${server} make the newest of each field, in whatever order they are flushed`, async () => {
+    await using scene = createScene()
+    const database = await scene.database(server)
+    const env = { DATABASE_URL: database.url }
+    const [a, b] = (await Promise.all([scene.start(env), scene.start(env)])).map(instance) as [
+      ReturnType<typeof instance>,
+      ReturnType<typeof instance>,
+    ]
+
+    // Four tasks; the last word on each field came from here or there, each time after the other one's.
+    await a.sessions([sessionItem('s', { total_tasks: 1 })])
+    await b.patchSessions([{ session_id: 's', total_tasks: 4, metadata: { from: 'b' } }])
+    await a.tasks(taskItems('s', 4, { status: 'pending', context: 'a wrote it' }))
+    await nextMillisecond()
+    await b.patchTasks([
+      { session_id: 's', task_id: 'task_0', status: 'completed', target_text: '完成' },
+      { session_id: 's', task_id: 'task_1', context: null },
+      { session_id: 's', task_id: 'task_2', status: 'processing', target_text: 'b was first' },
+    ])
+    await nextMillisecond()
+    await a.patchTasks([
+      { session_id: 's', task_id: 'task_2', target_text: 'a was last' },
+      { session_id: 's', task_id: 'task_3', retry_count: 7 },
+    ])
+    await nextMillisecond()
+    await b.patchTasks([{ session_id: 's', task_id: 'task_3', retry_count: 8, confidence: 0.5 }])
+
+    // Crossed: what is newer lands first.
+    expect((await b.flush()).body).toMatchObject({ sessions_written: 1, tasks_written: 4 })
+    expect((await a.flush()).body).toMatchObject({ sessions_written: 1, tasks_written: 4 })
+
+    for (const on of [a, b]) {
+      expect((await on.session('s')).body).toMatchObject({ total_tasks: 4, metadata: { from: 'b' } })
+      expect(await on.allTasks('s')).toMatchObject([
+        { status: 'completed', target_text: '完成', context: 'a wrote it', source_text: 'source of task_0' },
+        { status: 'pending', target_text: null, context: null },
+        { status: 'processing', target_text: 'a was last', context: 'a wrote it' },
+        { status: 'pending', retry_count: 8, confidence: 0.5, context: 'a wrote it' },
+      ])
+      expect(await on.balance()).toMatchObject({ buffered: 0, dead_lettered: 0, voided: 0 })
+    }
+  })
+
+  test(`both instances writing the same keys at full speed on ${server} agree at the end, and lose nothing`, async () => {
+    await using scene = createScene()
+    const database = await scene.database(server)
+    const env = { DATABASE_URL: database.url, MAX_BUFFER_SIZE: '200' }
+    const both = (await Promise.all([scene.start(env), scene.start(env)])).map(instance)
+    await both[0]!.sessions([sessionItem('s')])
+
+    // The same 400 keys from both sides, flushing by size all the while: deadlocks are the servers' daily bread.
+    const rounds = 6
+    await Promise.all(
+      both.map(async (on, side) => {
+        for (let round = 0; round < rounds; round++) {
+          const items = taskItems('s', 400, { target_text: `side ${side}, round ${round}`, retry_count: round })
+          const answer = await on.tasks(side === 0 ? items : items.reverse())
+          expect(answer.status).toBe(202)
+        }
+      }),
+    )
+    for (const on of both) expect((await on.flush()).status).toBe(200)
+    for (const on of both) {
+      expect(await on.balance()).toMatchObject({ accepted: 400 * rounds, buffered: 0, dead_lettered: 0 })
+    }
+    const tasks = await both[0]!.allTasks('s')
+    expect(tasks.length).toBe(400)
+    // The last round of one side is the newest write; text and number of one request never part.
+    for (const task of tasks) {
+      expect(task.retry_count).toBe(rounds - 1)
+      expect(task.target_text).toMatch(new RegExp(`^side [01], round ${rounds - 1}$`))
+    }
+    expect(await both[1]!.allTasks('s')).toEqual(tasks)
+  })
+
+  test(`a job runs in one instance at a time on ${server}: once an interval, never while another holds its lease`, async () => {
+    await using scene = createScene()
+    const database = await scene.database(server)
+    const env = { DATABASE_URL: database.url, RETENTION_INTERVAL: '1' }
+    const services = await Promise.all([scene.start(env), scene.start(env), scene.start(env)])
+    const rounds = () =>
+      services
+        .flatMap(({ logs }) => logs.filter(({ message }) => message === 'retention finished'))
+        .map(({ timestamp }) => Date.parse(timestamp))
+        .sort((a, b) => a - b)
+
+    // A delete that an instance left unfinished when it died: its tombstone, and rows of before.
+    const on = services.map(instance)
+    await on[0]!.sessions([sessionItem('dead'), sessionItem('alive')])
+    await on[0]!.tasks([taskItem('dead', 't'), taskItem('alive', 't')])
+    await on[0]!.flush()
+    const stamp = (BigInt(Date.now() + 1) << 22n).toString(16).padStart(16, '0')
+    await database.query(
+      `INSERT INTO tombstones (collection, group_key, stamp, finished, created_at) VALUES ('translation_sessions', 'dead', X'${stamp}', 0, 0)`,
+    )
+
+    await until(() => rounds().length >= ROUNDS_WATCHED, {
+      message: () => `${ROUNDS_WATCHED} rounds of retention, seen ${rounds().length}`,
+      timeoutMs: 20_000,
+    })
+    const times = rounds()
+    const pauses = times.slice(1).map((time, i) => time - times[i]!)
+    // Due by the database's clock, logged by the instance's: what remains between them is the time of a query.
+    expect(Math.min(...pauses)).toBeGreaterThan(900)
+
+    // Somebody else holds the lease now: nobody runs, until it has expired.
+    await holdLease(database, 'job:retention')
+    await until(async () => (await holderOf(database, 'job:retention')) === 'somebody else', {
+      message: 'the lease is held by somebody else',
+    })
+    const before = rounds().length
+    await until(() => services.every(({ logs }) => logs.some(({ message }) => message === 'retention finished')) || true, {
+      message: 'rounds',
+    })
+    await until(async () => await expireIn(database, 'job:retention', before, rounds), {
+      message: 'no round while the lease was held',
+    })
+    await until(() => rounds().length > before, { message: 'a round after the lease expired' })
+
+    // The unfinished delete was taken up by exactly one of them.
+    await until(() => finished(services).length > 0, { message: 'the delete is resumed', timeoutMs: 15_000 })
+    expect(finished(services).length).toBe(1)
+    expect((await on[1]!.session('dead')).status).toBe(404)
+    const left = await database.query<RowDataPacket[]>('SELECT session_id FROM translation_tasks')
+    expect(left.map(({ session_id }) => session_id)).toEqual(['alive'])
+  })
+}
+
