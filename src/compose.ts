@@ -188,7 +188,6 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
         type: backend.type,
         state: state(),
         latencyMs: lastHealth()?.latencyMs ?? null,
-        detail: lastHealth()?.detail ?? null,
       })),
     ready() {
       const refused = refusal()

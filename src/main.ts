@@ -79,8 +79,8 @@ if (migrateOnly) {
 const server = Bun.serve({
   hostname: config.service.host,
   port: config.service.port,
-  // The app's own limit answers 413 with a reason; this one only ends what ignores it.
-  maxRequestBodySize: config.service.max_body_bytes * 2,
+  // The app's own limit answers 413 with a reason, and reads nothing beyond it.
+  maxRequestBodySize: Number.MAX_SAFE_INTEGER,
   idleTimeout: 60,
   fetch: service.fetch,
 })

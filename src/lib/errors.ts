@@ -5,7 +5,6 @@ export const ERROR_CODES = {
   SESSION_NOT_FOUND: { status: 404, title: 'Session not found', retryable: false },
   TASK_NOT_FOUND: { status: 404, title: 'Task not found', retryable: false },
   METHOD_NOT_ALLOWED: { status: 405, title: 'Method not allowed', retryable: false },
-  NOT_ACCEPTABLE: { status: 406, title: 'Not acceptable', retryable: false },
   SESSION_NOT_DELETED: { status: 409, title: 'Session is not deleted', retryable: false },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'Payload too large', retryable: false },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'Unsupported media type', retryable: false },

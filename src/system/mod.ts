@@ -14,7 +14,6 @@ export interface SystemOptions {
     type: string
     state: 'starting' | 'up' | 'down'
     latencyMs: number | null
-    detail: string | null
   }[]
   buffer(): {
     rows: number
