@@ -10,13 +10,13 @@ COPY --from=deps /app/node_modules node_modules
 COPY package.json ./
 COPY sql sql
 COPY src src
-# The journal: give every instance a volume of its own, and keep it.
+# The embedded stores and the instance's id: give every instance a volume of its own.
 RUN install -d -o bun -g bun /data
 VOLUME /data
 USER bun
 EXPOSE 8001
 STOPSIGNAL SIGTERM
-# Alive, not ready: an instance that replays its journal must not be replaced for it.
+# Alive, not ready: an instance that waits for its database must not be replaced for it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
   CMD ["bun", "-e", "const port = process.env.SERVICE_PORT || 8001; process.exit((await fetch(`http://127.0.0.1:${port}/health/live`)).ok ? 0 : 1)"]
 CMD ["bun", "src/main.ts"]

@@ -175,6 +175,8 @@ for (const server of sqlServers) {
     expect(health.body).toMatchObject({ status: 'degraded', database: 'unhealthy' })
     expect((await on.http.get('/health/live')).status).toBe(200)
     expect(await on.ready()).toBe(503)
+    // A probe that is told "not yet" has its answer: nothing failed.
+    expect(service.logs.filter(({ level }) => level === 'ERROR')).toEqual([])
     const write = await on.tasks([taskItem('s', 't')])
     expect(write.status).toBe(503)
     expect(write.body).toMatchObject({ error_code: 'NOT_READY' })

@@ -31,7 +31,11 @@ export function taskItem(sessionId: string, taskId: string, fields: Item = {}): 
 }
 
 /** Pending tasks `task_<from>`, …, numbered as API.md's client does; `row_index` is the number. */
-export function taskItems(sessionId: string, count: number, { from = 0, ...fields }: Item & { from?: number } = {}) {
+export function taskItems(
+  sessionId: string,
+  count: number,
+  { from = 0, ...fields }: Item & { from?: number } = {},
+) {
   return Array.from({ length: count }, (_, i) =>
     taskItem(sessionId, `task_${from + i}`, { row_index: from + i, ...fields }),
   )
