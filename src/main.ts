@@ -45,10 +45,19 @@ function instanceIdOf({ service }: Config): string {
 
 const config = readConfig()
 const instanceId = instanceIdOf(config)
+/** Lines of one turn of the event loop are written together: a write a request costs more than the request's log. */
+const lines: string[] = []
+function writeLines(): void {
+  if (lines.length > 0) process.stdout.write(`${lines.splice(0).join('\n')}\n`)
+}
+process.on('exit', writeLines)
+
 const log = createLogger({
   level: config.service.log_level,
   instance: instanceId,
-  write: (line) => process.stdout.write(`${line}\n`),
+  write(line) {
+    if (lines.push(line) === 1) setImmediate(writeLines)
+  },
 })
 const migrateOnly = process.argv[2] === 'migrate'
 if (migrateOnly) config.migrations.on_start = true

@@ -1,43 +1,40 @@
 /** JSON bodies: media type, encoding, size and text are settled here; the route's schema does the rest. */
-import type { HonoRequest, MiddlewareHandler } from 'hono'
+import type { HonoRequest } from 'hono'
 import { AppError } from '../lib/errors.ts'
-import type { RequestEnv } from './context.ts'
 
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
 
-/** Reads the body as text, so that `c.req.json()` parses it. `maxBytes` counts unpacked bytes. */
-export function jsonBody(options: { maxBytes: number; required: boolean }): MiddlewareHandler<RequestEnv> {
-  return async (c, next) => {
-    const type = c.req.header('content-type')
-    const empty = c.req.raw.body === null || c.req.header('content-length') === '0'
-    if (empty && !options.required) {
-      setText(c.req, '{}')
-      return next()
-    }
-    if (!type || !JSON_TYPE.test(type)) {
-      throw new AppError('UNSUPPORTED_MEDIA_TYPE', {
-        detail: type
-          ? `Content-Type ${type} is not application/json.`
-          : 'Content-Type: application/json is required.',
-        headers: { Accept: 'application/json' },
-      })
-    }
-    const bytes = await readBytes(c.req.raw, c.req.header('content-encoding'), options.maxBytes)
-    try {
-      setText(c.req, new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-    } catch (error) {
-      throw new AppError('MALFORMED_REQUEST', {
-        detail: 'The request body is not valid UTF-8.',
-        cause: error,
-      })
-    }
-    return next()
+/** Reads and parses a JSON body; where it may be absent and is, `{}`. `maxBytes` counts unpacked bytes. */
+export async function readJson(
+  request: HonoRequest,
+  options: { maxBytes: number; required: boolean },
+): Promise<unknown> {
+  const empty = request.raw.body === null || request.header('content-length') === '0'
+  if (empty && !options.required) return {}
+  const type = request.header('content-type')
+  if (!type || !JSON_TYPE.test(type)) {
+    throw new AppError('UNSUPPORTED_MEDIA_TYPE', {
+      detail: type
+        ? `Content-Type ${type} is not application/json.`
+        : 'Content-Type: application/json is required.',
+      headers: { Accept: 'application/json' },
+    })
   }
+  return parse(await readBytes(request.raw, request.header('content-encoding'), options.maxBytes))
 }
 
-/** Makes `text` what `c.req.json()` and `c.req.text()` see. Hono's cache holds promises, whatever its type says. */
-export function setText(request: HonoRequest, text: string): void {
-  Object.assign(request.bodyCache, { text: Promise.resolve(text) })
+function parse(bytes: Uint8Array): unknown {
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (error) {
+    throw new AppError('MALFORMED_REQUEST', { detail: 'The request body is not valid UTF-8.', cause: error })
+  }
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new AppError('MALFORMED_REQUEST', { detail: 'The request body is not valid JSON.', cause: error })
+  }
 }
 
 async function readBytes(

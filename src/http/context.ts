@@ -8,16 +8,21 @@ export interface RejectedItem {
   errors: FieldFault[]
 }
 
+export interface SortedBatch {
+  /** The body with its good items alone, validated. */
+  accepted: Record<string, unknown[]>
+  rejected: RejectedItem[]
+  /** The positions that the accepted items had. */
+  positions: number[]
+}
+
 export interface RequestEnv {
   Variables: {
     requestId: string
     /** What the request's one log line will say besides the common fields. */
     logFields: LogFields
     /** With `?partial=true`: what became of the items of the batch. */
-    sorted?: {
-      rejected: RejectedItem[] /** The positions that the accepted items had. */
-      positions: number[]
-    }
+    sorted?: SortedBatch
     /** The code of the problem that was answered, if one was. */
     errorCode?: string
     /** The failure behind a 5xx. */

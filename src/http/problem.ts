@@ -1,7 +1,6 @@
 /** The one place where errors become answers: `application/problem+json` (RFC 9457) with API.md's members. */
 import { z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
-import { HTTPException } from 'hono/http-exception'
 import { AppError, ERROR_CODES, type ErrorCode, type FieldFault } from '../lib/errors.ts'
 import type { RequestEnv } from './context.ts'
 
@@ -56,9 +55,6 @@ export function renderProblem(c: Context<RequestEnv>, error: AppError): Response
 /** What was thrown, as an error that has an answer. `translate` knows the errors of other rooms. */
 export function toAppError(error: unknown, translate: (error: unknown) => AppError | null): AppError {
   if (error instanceof AppError) return error
-  if (error instanceof HTTPException && error.status === 400) {
-    return new AppError('MALFORMED_REQUEST', { detail: 'The request body is not valid JSON.', cause: error })
-  }
   return (
     translate(error) ??
     new AppError('INTERNAL_ERROR', {

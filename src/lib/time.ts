@@ -7,6 +7,7 @@ const PATTERN =
 export const MIN_TIME_MS = Date.parse('0000-01-01T00:00:00.000Z')
 export const MAX_TIME_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
 const DAY_MS = 86_400_000
+const CALENDAR_CYCLE_MS = 146_097 * DAY_MS
 
 /**
  * A date, or a time with any offset and any fraction; without an offset it is UTC. A `+` that a query
@@ -16,26 +17,21 @@ const DAY_MS = 86_400_000
 export function parseTime(text: string): { ms: number; dateOnly: boolean } | null {
   const match = PATTERN.exec(text)
   if (!match) return null
-  const [year, month, day, hour, minute, second] = match.slice(1, 7).map((part) => Number(part ?? 0)) as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ]
+  const [year, month, day] = [Number(match[1]), Number(match[2]), Number(match[3])]
+  const [hour, minute, second] = [Number(match[4] ?? 0), Number(match[5] ?? 0), Number(match[6] ?? 0)]
+  if (month < 1 || month > 12 || day < 1 || day > daysIn(year, month)) return null
   if (hour > 23 || minute > 59 || second > 59) return null
-  const fraction = match[7] ? Number(match[7].slice(0, 3).padEnd(3, '0')) : 0
-  // Date.UTC takes years below 100 for the 20th century.
-  const date = new Date(Date.UTC(2000, 0, 1, hour, minute, second, fraction))
-  date.setUTCFullYear(year, month - 1, day)
-  // The 31st of February has rolled over.
-  if (date.getUTCFullYear() !== year || date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day)
-    return null
   const offset = offsetMs(match[8])
   if (offset === null) return null
-  const ms = date.getTime() - offset
+  const fraction = match[7] === undefined ? 0 : Number(match[7].slice(0, 3).padEnd(3, '0'))
+  // The calendar repeats after 400 years, and Date.UTC takes years below 100 for the 20th century.
+  const ms = Date.UTC(year + 400, month - 1, day, hour, minute, second, fraction) - CALENDAR_CYCLE_MS - offset
   return ms >= MIN_TIME_MS && ms <= MAX_TIME_MS ? { ms, dateOnly: match[4] === undefined } : null
+}
+
+function daysIn(year: number, month: number): number {
+  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28
+  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
 }
 
 function offsetMs(text: string | undefined): number | null {

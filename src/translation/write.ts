@@ -1,7 +1,7 @@
 /** Writing: items become rows under one stamp, and go into the buffer. */
 
 import type { StampSource } from '../buffer/stamp_source.ts'
-import type { WriteBuffer } from '../buffer/write_buffer.ts'
+import type { AcceptedRow, WriteBuffer } from '../buffer/write_buffer.ts'
 import type { Collection, Value } from '../collections/definition.ts'
 import type { CollectionRouter } from '../collections/router.ts'
 import { type Row, rowOf, stampAt } from '../collections/row.ts'
@@ -101,11 +101,16 @@ export function createWriter({ router, buffer, stamps, refusal, onWritten }: Wri
  * Items of one key are merged in their order before they get their stamp: one row a key and a stamp, which
  * is what makes equal stamps mean equal values. Every item counts as accepted; the buffer counts the merged.
  */
-function rowsOf(
-  collection: Collection,
-  items: readonly Item[],
-  stamp: Stamp,
-): { row: Row; bytes: number; items: number }[] {
+function rowsOf(collection: Collection, items: readonly Item[], stamp: Stamp): AcceptedRow[] {
+  // Mostly no two items of a request share a key, which one look at the keys' ends tells.
+  const rest = collection.key.at(-1)!
+  if (new Set(items.map((item) => item[rest])).size === items.length) {
+    let previous: Row | undefined
+    return items.map((item) => {
+      previous = rowOf(collection, item, stamp, previous)
+      return sized(previous, 1)
+    })
+  }
   const byKey = new Map<string, { record: Record<string, Value | undefined>; items: number }>()
   for (const item of items) {
     const key =
@@ -121,18 +126,17 @@ function rowsOf(
     for (const [name, value] of Object.entries(item)) if (value !== undefined) record[name] = value
     byKey.set(key, { record, items: held.items + 1 })
   }
-  return Array.from(byKey.values(), ({ record, items: count }) => {
-    const row = rowOf(collection, record, stamp)
-    return { row, bytes: bytesOf(row), items: count }
-  })
+  return Array.from(byKey.values(), ({ record, items: count }) =>
+    sized(rowOf(collection, record, stamp), count),
+  )
 }
 
-/** Memory of a row: two bytes a character at most. */
-function bytesOf(row: Row): number {
+/** A row with its memory: two bytes a character at most. */
+function sized(row: Row, items: number): AcceptedRow {
   let bytes = ROW_OVERHEAD_BYTES
   for (const part of row.key) bytes += part.length * 2
   for (const value of row.values) if (typeof value === 'string') bytes += value.length * 2
-  return bytes
+  return { row, bytes, items }
 }
 
 function count(collection: Collection, items: readonly Item[], onWritten: WriterOptions['onWritten']): void {

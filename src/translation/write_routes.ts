@@ -6,7 +6,6 @@ import type { Collection } from '../collections/definition.ts'
 import { translationSessions, translationTasks } from '../collections/translation.ts'
 import type { RequestEnv } from '../http/context.ts'
 import { endpoint, json, type Router } from '../http/endpoint.ts'
-import { partialItems } from '../http/partial.ts'
 import { AppError } from '../lib/errors.ts'
 import { withDeadline } from '../lib/retry.ts'
 import { formatTime } from '../lib/time.ts'
@@ -117,7 +116,7 @@ export function writeRoutes(
         ...(deprecated && { deprecated }),
         maxBodyBytes: options.maxBodyBytes,
         problems: ['BUFFER_FULL', 'NOT_READY', 'SHUTTING_DOWN', 'WRITE_PENDING'],
-        middleware: [partialItems(batch.path, batch.item, MAX_BATCH_ITEMS)],
+        batch: { list: batch.path, item: batch.item, maxItems: MAX_BATCH_ITEMS },
         request: { query: writeQuery, body: { required: true, ...json(batch.body, 'The items.') } },
         responses: {
           202: json(acceptedAnswer, 'Accepted.'),

@@ -19,7 +19,7 @@ import { adoptLegacy, putLegacyAside } from './adopt.ts'
 import { type MysqlConfig, openPool } from './connection.ts'
 import { mysqlDialect } from './dialect.ts'
 import { coordinationTexts } from './statements.ts'
-import { type UpsertStatement, upsertStatement } from './upsert.ts'
+import { upsertOf, type WriteUpsert } from './upsert.ts'
 
 const HEALTH_TIMEOUT_MS = 2000
 /** DDL and the adoption of old tables take what they take. */
@@ -47,13 +47,13 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
     texts: coordinationTexts,
     firstInstanceNumber: 1,
   })
-  const upserts = new Map<string, UpsertStatement>()
+  const upserts = new Map<string, WriteUpsert>()
   let packetBytes = DEFAULT_PACKET_BYTES
 
-  function upsertOf(collection: Collection): UpsertStatement {
+  function writerOf(collection: Collection): WriteUpsert {
     let known = upserts.get(collection.name)
     if (!known) {
-      known = upsertStatement(collection)
+      known = upsertOf(collection)
       upserts.set(collection.name, known)
     }
     return known
@@ -69,12 +69,11 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
     },
 
     write(collection, rows) {
-      const upsert = upsertOf(collection)
-      return writeIsolating(rows, (part) =>
-        pool.lend(writeTimeoutMs, async (connection) => {
-          await connection.query({ sql: upsert.text, values: [part.map(upsert.bind)] })
-        }),
-      )
+      const writeUpsert = writerOf(collection)
+      return writeIsolating(rows, async (part) => {
+        const text = await writeUpsert(part)
+        await pool.lend(writeTimeoutMs, (connection) => connection.query(text))
+      })
     },
 
     async estimate(collection, filters) {

@@ -8,6 +8,7 @@ import migrationsCreate from '../../../sql/sqlite/migrations_create.sql' with { 
 import type { Collection } from '../../collections/definition.ts'
 import { packStamps, type Row, updatedAtMs } from '../../collections/row.ts'
 import { messageOf } from '../../lib/errors.ts'
+import { inTurns } from '../../lib/turns.ts'
 import type { Backend, RecordStore, Snapshot } from '../backend.ts'
 import { createCoordination } from '../sql/coordination.ts'
 import { mergeAssignments, upsertColumns } from '../sql/guard.ts'
@@ -22,6 +23,7 @@ import { toBackendError } from './errors.ts'
 import { coordinationTexts } from './statements.ts'
 
 const MIGRATION_PAUSE_MS = 50
+const ROWS_A_TRANSACTION = 250
 const MAX_WRITE_BYTES = 32 * 1024 * 1024
 
 export interface SqliteOptions {
@@ -59,17 +61,20 @@ export function openSqlite({ name, config, owner }: SqliteOptions): Backend {
     ...createWriter(sqliteDialect, session),
     maxWriteBytes: MAX_WRITE_BYTES,
 
+    // SQLite answers while the event loop waits: a few rows a transaction, and requests in between.
     write(collection, rows) {
-      return writeIsolating(rows, async (part) => {
-        try {
-          const upsert = file.prepare(upsertText(collection))
-          file.client().transaction(() => {
-            for (const row of part) upsert.run(...(bind(row) as never[]))
-          })()
-        } catch (error) {
-          throw toBackendError(error)
-        }
-      })
+      return writeIsolating(rows, (part) =>
+        inTurns(part, ROWS_A_TRANSACTION, (slice) => {
+          try {
+            const upsert = file.prepare(upsertText(collection))
+            file.client().transaction(() => {
+              for (const row of slice) upsert.run(...(bind(row) as never[]))
+            })()
+          } catch (error) {
+            throw toBackendError(error)
+          }
+        }),
+      )
     },
 
     /** An embedded store is counted: SQLite keeps no number of rows to estimate from. */
