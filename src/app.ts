@@ -12,6 +12,8 @@ export interface AppServices {
   version: string
   log: Logger
   events: RequestEvents
+  /** Largest JSON body, unpacked. */
+  maxBodyBytes: number
   slices: readonly { mount(app: Router): void }[]
 }
 
@@ -28,9 +30,13 @@ function translate(error: unknown): AppError | null {
   })
 }
 
-export function createApp({ version, log, events, slices }: AppServices): Router {
+export function createApp({ version, log, events, maxBodyBytes, slices }: AppServices): Router {
   const app = createRouter()
   app.use(accessLog(log, events))
+  app.use((c, next) => {
+    c.set('maxBodyBytes', maxBodyBytes)
+    return next()
+  })
   app.use(literalPaths(app))
   app.onError((error, c) => renderProblem(c, toAppError(error, translate)))
   app.notFound((c) => renderProblem(c as never, unmatched(app, c as never)))

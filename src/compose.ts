@@ -161,7 +161,6 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
     refusal,
     onWritten: (...written) => metrics.onWritten(...written),
     onRestore: (ok) => metrics.onRestore(ok),
-    maxBodyBytes: config.service.max_body_bytes,
     flushTimeoutMs: config.buffer.flush_timeout * 1000,
     restoreTimeoutMs: config.translation.restore_timeout * 1000,
     deleteMode: config.translation.delete_mode,
@@ -196,7 +195,13 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
     metrics: metrics.render,
     config: () => redactConfig(config),
   })
-  const app = createApp({ version, log, events: metrics, slices: [translation, system] })
+  const app = createApp({
+    version,
+    log,
+    events: metrics,
+    maxBodyBytes: config.service.max_body_bytes,
+    slices: [translation, system],
+  })
   const jobs = createJobRunner({ coordination, instanceId, jobs: translation.jobs, log })
   let sizing: ReturnType<typeof setInterval> | null = null
 

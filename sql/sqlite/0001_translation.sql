@@ -18,9 +18,10 @@ CREATE TABLE IF NOT EXISTS translation_sessions (
   stamps BLOB NOT NULL,
   PRIMARY KEY (session_id)
 );
-CREATE INDEX IF NOT EXISTS translation_sessions_idx_status_created ON translation_sessions (status, created_at);
-CREATE INDEX IF NOT EXISTS translation_sessions_idx_created_at ON translation_sessions (created_at);
-CREATE INDEX IF NOT EXISTS translation_sessions_idx_updated_at ON translation_sessions (updated_at);
+-- An index that a list is ordered by ends in the key, its tie-break; InnoDB adds it by itself.
+CREATE INDEX IF NOT EXISTS translation_sessions_idx_status_created ON translation_sessions (status, created_at, session_id);
+CREATE INDEX IF NOT EXISTS translation_sessions_idx_created_at ON translation_sessions (created_at, session_id);
+CREATE INDEX IF NOT EXISTS translation_sessions_idx_updated_at ON translation_sessions (updated_at, session_id);
 CREATE INDEX IF NOT EXISTS translation_sessions_idx_deleted_at ON translation_sessions (deleted_at);
 
 -- The primary key makes a session's tasks one range. No foreign key: its locks deadlock parallel flushes,
@@ -49,6 +50,6 @@ CREATE TABLE IF NOT EXISTS translation_tasks (
 );
 CREATE INDEX IF NOT EXISTS translation_tasks_idx_task_id ON translation_tasks (task_id);
 CREATE INDEX IF NOT EXISTS translation_tasks_idx_batch_id ON translation_tasks (batch_id);
-CREATE INDEX IF NOT EXISTS translation_tasks_idx_status_created ON translation_tasks (status, created_at);
-CREATE INDEX IF NOT EXISTS translation_tasks_idx_created_at ON translation_tasks (created_at);
-CREATE INDEX IF NOT EXISTS translation_tasks_idx_updated_at ON translation_tasks (updated_at);
+CREATE INDEX IF NOT EXISTS translation_tasks_idx_status_created ON translation_tasks (status, created_at, session_id, task_id);
+CREATE INDEX IF NOT EXISTS translation_tasks_idx_created_at ON translation_tasks (created_at, session_id, task_id);
+CREATE INDEX IF NOT EXISTS translation_tasks_idx_updated_at ON translation_tasks (updated_at, session_id, task_id);

@@ -16,8 +16,8 @@ export interface FlushReport {
 export interface FlusherEvents {
   onChunk(rows: number, durationMs: number): void
   onStored(rows: number): void
-  /** Rows of a failed flush that met a newer one of their key. */
-  onMerged(rows: number): void
+  /** Rows of a failed flush that met a newer one of their key, or a delete. */
+  onRestored(back: { merged: number; voided: number }): void
   onDeadLettered(letters: readonly DeadLetter[]): void
 }
 
@@ -100,12 +100,11 @@ export function createFlusher(options: FlusherOptions): Flusher {
     partition.swap()
     const chunks = Math.ceil(partition.rows().draining / batch.rows())
     const connections = Math.min(options.maxConnections, chunks)
-    try {
-      await Promise.all(Array.from({ length: connections }, () => work(report)))
-    } finally {
-      // The law makes it safe to merge back what may even have been stored.
-      options.onMerged(partition.restore())
-    }
+    // Every chunk is waited for: one that still commits must not meet its rows among the live ones.
+    const ends = await Promise.allSettled(Array.from({ length: connections }, () => work(report)))
+    // The law makes it safe to merge back what may even have been stored.
+    options.onRestored(partition.restore())
+    for (const end of ends) if (end.status === 'rejected') throw end.reason
     return report
   }
 
@@ -118,8 +117,9 @@ export function createFlusher(options: FlusherOptions): Flusher {
 
   return {
     flush() {
+      if (waiting) return waiting
       if (!running) return start()
-      waiting ??= running
+      waiting = running
         .then(
           () => undefined,
           () => undefined, // its own callers have been told

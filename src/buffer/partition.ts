@@ -3,7 +3,7 @@
  * swapped out and not settled yet. Groups (sessions) are the outer level, so a session's rows are at hand.
  */
 import type { Collection } from '../collections/definition.ts'
-import { merge, newestStamp, type Row, stampAt } from '../collections/row.ts'
+import { memoryOf, merge, newestStamp, type Row, stampAt } from '../collections/row.ts'
 import { ABSENT, type Stamp, stampMs } from '../collections/stamp.ts'
 
 export interface Entry {
@@ -11,6 +11,12 @@ export interface Entry {
   bytes: number
   /** When the oldest part of it was accepted here, in milliseconds. */
   acceptedAtMs: number
+}
+
+/** A delete of what a group held up to a stamp. */
+export interface Erasure {
+  group: string
+  stamp: Stamp
 }
 
 type Groups = Map<string, Map<string, Entry>>
@@ -32,10 +38,11 @@ export interface Partition {
   nextChunk(maxRows: number, maxBytes: number): Entry[]
   /** A chunk's rows are done with. */
   settle(entries: readonly Entry[]): void
-  /** Draining rows that are not settled go back to the live ones; answers how many were merged there. */
-  restore(): number
-  /** Drops what a delete at `stamp` voids among the live rows; answers how many rows that were. */
-  erase(group: string, stamp: Stamp): number
+  /** Draining rows that are not settled go back to the live ones; answers how many were merged or voided there. */
+  restore(): { merged: number; voided: number }
+  /** Drops what a delete voids among the live rows, and until `endErase` among those that come back. */
+  beginErase(erasure: Erasure): number
+  endErase(erasure: Erasure): void
   rows(): { live: number; draining: number }
   bytes(): number
   oldestAtMs(): number | null
@@ -54,6 +61,7 @@ export function createPartition(collection: Collection): Partition {
   let live: Groups = new Map()
   let draining: Groups = new Map()
   let untaken: Iterator<Entry> | null = null
+  const erasures = new Set<Erasure>()
   let liveRows = 0
   let drainingRows = 0
   let bytes = 0
@@ -77,11 +85,11 @@ export function createPartition(collection: Collection): Partition {
       return 'added'
     }
     held.row = merge(held.row, entry.row)
-    // An upper bound, so that an entry merged over and over can't grow without being counted.
-    const grown = Math.max(held.bytes, entry.bytes)
+    const grown = Math.max(held.bytes, entry.bytes, memoryOf(held.row))
     bytes += grown - held.bytes
     held.bytes = grown
     held.acceptedAtMs = Math.min(held.acceptedAtMs, entry.acceptedAtMs)
+    liveOldestMs = Math.min(liveOldestMs ?? entry.acceptedAtMs, entry.acceptedAtMs)
     return 'merged'
   }
 
@@ -165,24 +173,31 @@ export function createPartition(collection: Collection): Partition {
 
     restore() {
       untaken = null
-      let merged = 0
+      const back = { merged: 0, voided: 0 }
       for (const entry of entries(draining)) {
         bytes -= entry.bytes
-        if (put(entry) === 'merged') merged++
+        const left = [...erasures].reduce<Row | null>(
+          (row, erasure) => row && leftBy(erasure, row),
+          entry.row,
+        )
+        if (!left) back.voided++
+        else if (put({ ...entry, row: left }) === 'merged') back.merged++
       }
       draining = new Map()
       drainingRows = 0
       drainingOldestMs = null
-      return merged
+      return back
     },
 
-    erase(group, stamp) {
-      const rows = live.get(group)
+    beginErase(erasure) {
+      erasures.add(erasure)
+      const rows = live.get(erasure.group)
       if (!rows) return 0
       let voided = 0
       for (const [rest, entry] of rows) {
-        if (newestStamp(entry.row) > stamp) {
-          entry.row = withoutOlder(entry.row, stamp)
+        const left = leftBy(erasure, entry.row)
+        if (left) {
+          entry.row = left
           continue
         }
         rows.delete(rest)
@@ -190,13 +205,21 @@ export function createPartition(collection: Collection): Partition {
         bytes -= entry.bytes
         voided++
       }
-      if (rows.size === 0) live.delete(group)
+      if (rows.size === 0) live.delete(erasure.group)
+      if (liveRows === 0) liveOldestMs = null
       return voided
+    },
+
+    endErase(erasure) {
+      erasures.delete(erasure)
     },
 
     rows: () => ({ live: liveRows, draining: drainingRows }),
     bytes: () => bytes,
-    oldestAtMs: () => drainingOldestMs ?? liveOldestMs,
+    oldestAtMs: () =>
+      drainingOldestMs === null || liveOldestMs === null
+        ? (drainingOldestMs ?? liveOldestMs)
+        : Math.min(drainingOldestMs, liveOldestMs),
     topGroups(limit) {
       const counts = new Map<string, number>()
       for (const groups of [draining, live]) {
@@ -218,14 +241,17 @@ function compareKeys(a: readonly string[], b: readonly string[]): number {
   return 0
 }
 
-/** To the law a delete is a write of nothing: fields up to its stamp are absent. */
-function withoutOlder(row: Row, stamp: Stamp): Row {
-  if (typeof row.stamps === 'bigint') return row
+/** To the law a delete is a write of nothing: what of a row is newer, null where nothing is. */
+function leftBy({ group, stamp }: Erasure, row: Row): Row | null {
+  if (row.key[0] !== group) return row
+  if (newestStamp(row) <= stamp) return null
+  const createdAtMs = Math.max(row.createdAtMs, stampMs(stamp))
+  if (typeof row.stamps === 'bigint') return { ...row, createdAtMs }
   const keep = row.values.map((_, slot) => stampAt(row, slot) > stamp)
   return {
     key: row.key,
     values: row.values.map((value, slot) => (keep[slot] ? value : undefined)),
     stamps: row.values.map((_, slot) => (keep[slot] ? stampAt(row, slot) : ABSENT)),
-    createdAtMs: Math.max(row.createdAtMs, stampMs(stamp)),
+    createdAtMs,
   }
 }

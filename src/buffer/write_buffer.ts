@@ -143,7 +143,10 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
       maxConnections: config.flush_connections,
       onChunk: (rows, durationMs) => options.onFlush(collection.name, rows, durationMs),
       onStored: (rows) => tally(collection.name, 'stored', rows),
-      onMerged: (rows) => tally(collection.name, 'merged', rows),
+      onRestored({ merged, voided }) {
+        tally(collection.name, 'merged', merged)
+        tally(collection.name, 'voided', voided)
+      },
       onDeadLettered(letters) {
         tally(collection.name, 'dead_lettered', letters.length)
         for (const { row, code, reason } of letters.slice(0, 10)) {
@@ -179,8 +182,10 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
   /** Room is tested before a batch is taken; a batch that doesn't fit is refused whole. */
   function assertRoom(rows: number, bytes: number): void {
     const held = totals()
-    const share = full ? RESUME_SHARE : 1
-    full = held.rows + rows > config.max_rows * share || held.bytes + bytes > config.max_bytes * share
+    const resumes =
+      held.rows <= config.max_rows * RESUME_SHARE && held.bytes <= config.max_bytes * RESUME_SHARE
+    if (full && resumes) full = false
+    full ||= held.rows + rows > config.max_rows || held.bytes + bytes > config.max_bytes
     if (!full) return
     const excess = held.rows - config.max_rows * RESUME_SHARE
     const seconds = drainRate > 0 ? Math.max(1, excess / drainRate) : DEFAULT_RETRY_AFTER_SECONDS
@@ -274,9 +279,10 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
 
     async erase(collection, group, stamp) {
       const { partition, flusher } = laneOf(collection)
-      tally(collection.name, 'voided', partition.erase(group, stamp))
+      const erasure = { group, stamp }
+      tally(collection.name, 'voided', partition.beginErase(erasure))
       await flusher.settled()
-      tally(collection.name, 'voided', partition.erase(group, stamp)) // what a failed flush gave back
+      partition.endErase(erasure)
     },
 
     status() {
@@ -326,9 +332,13 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
         const expired = new Promise<null>((resolve) => {
           timer = setTimeout(() => resolve(null), left)
         })
-        const reports = await Promise.race([this.flush(), expired])
+        const flushed = this.flush().catch((error) => {
+          log.error('flush broke', { meta: { error: messageOf(error) } })
+          return null
+        })
+        const reports = await Promise.race([flushed, expired])
         clearTimeout(timer)
-        if (!reports || ![...reports.values()].some(({ failure }) => failure)) continue
+        if (reports && ![...reports.values()].some(({ failure }) => failure)) continue
         const pauseMs = Math.min(backoff.nextMs(), Math.max(0, deadline - performance.now()))
         await new Promise((resume) => setTimeout(resume, pauseMs))
       }

@@ -76,6 +76,17 @@ function covered(older: Row, newer: Row): Row | null {
   return { ...newer, createdAtMs: Math.min(older.createdAtMs, newer.createdAtMs) }
 }
 
+/** What a row costs in memory besides its texts. */
+const ROW_OVERHEAD_BYTES = 320
+
+/** An upper bound of the memory of a row: two bytes a character. */
+export function memoryOf(row: Row): number {
+  let bytes = ROW_OVERHEAD_BYTES
+  for (const part of row.key) bytes += part.length * 2
+  for (const value of row.values) if (typeof value === 'string') bytes += value.length * 2
+  return bytes
+}
+
 /** The row's stamps as they are stored: 8 bytes a slot, in hex. */
 export function packStamps(row: Row): string {
   const size = row.values.length

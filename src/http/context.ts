@@ -19,6 +19,8 @@ export interface SortedBatch {
 export interface RequestEnv {
   Variables: {
     requestId: string
+    /** Largest JSON body, unpacked. */
+    maxBodyBytes: number
     /** What the request's one log line will say besides the common fields. */
     logFields: LogFields
     /** With `?partial=true`: what became of the items of the batch. */

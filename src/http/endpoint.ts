@@ -21,13 +21,9 @@ interface EndpointConfig extends Omit<RouteConfig, 'responses' | 'operationId'> 
   responses: RouteConfig['responses']
   /** Problems that this route can answer besides those every route can. */
   problems?: readonly ErrorCode[]
-  /** Largest JSON body, unpacked. */
-  maxBodyBytes?: number
   /** The body is a batch: `?partial=true` takes its good items. */
   batch?: BatchList
 }
-
-const MAX_BODY_BYTES = 64 * 1024 * 1024
 
 /** Registers a route: in the spec, with the problems of its kind, and in the app, with its validation. */
 export function endpoint<const C extends EndpointConfig>(
@@ -35,17 +31,14 @@ export function endpoint<const C extends EndpointConfig>(
   config: C,
   handler: RouteHandler<C, RequestEnv>,
 ): void {
-  const { problems = [], maxBodyBytes = MAX_BODY_BYTES, batch, ...route } = config
+  const { problems = [], batch, ...route } = config
   const codes = new Set<ErrorCode>([...problems, ...problemsOf(route.request), 'INTERNAL_ERROR'])
   const definition = createRoute({
     ...(route as RouteConfig),
     responses: { ...problemResponses(codes), ...route.responses },
   })
   router.openAPIRegistry.registerPath(definition)
-  const validators = [
-    ...inputValidators(route.request),
-    ...bodyValidator(route.request?.body, maxBodyBytes, batch),
-  ]
+  const validators = [...inputValidators(route.request), ...bodyValidator(route.request?.body, batch)]
   const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1')
   router.on([route.method.toUpperCase()], [path], ...validators, handler as never)
 }
@@ -91,13 +84,16 @@ function inputValidators(request: RouteConfig['request']): MiddlewareHandler<Req
 
 type Body = NonNullable<RouteConfig['request']>['body']
 
-function bodyValidator(body: Body, maxBytes: number, batch?: BatchList): MiddlewareHandler<RequestEnv>[] {
+function bodyValidator(body: Body, batch?: BatchList): MiddlewareHandler<RequestEnv>[] {
   const content = body?.content['application/json']
   if (!content || !('schema' in content)) return []
   const { schema } = content
   return [
     async (c, next) => {
-      const json = await readJson(c.req, { maxBytes, required: body?.required ?? false })
+      const json = await readJson(c.req, {
+        maxBytes: c.get('maxBodyBytes'),
+        required: body?.required ?? false,
+      })
       const sorted = batch && c.req.query('partial') === 'true' ? sortItems(json, batch) : null
       if (sorted) c.set('sorted', sorted)
       c.req.addValidatedData(

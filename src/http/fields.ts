@@ -50,17 +50,18 @@ export function count(meta: { description: string; example: number }) {
   return z.int().min(0).max(MAX_INT).openapi(meta)
 }
 
-/** A time, as milliseconds since the epoch. */
+/** A time, as milliseconds since the epoch; may be absent, or null. */
 export function time(meta: { description: string; example: string }) {
   return z
     .string()
     .transform((text, ctx) => {
       const parsed = parseTime(text)
       if (parsed) return parsed.ms
-      ctx.addIssue({ code: 'custom', message: 'is no ISO 8601 time between the years 0 and 9999' })
+      ctx.addIssue({ code: 'custom', message: 'is no ISO 8601 time between the years 1 and 9999' })
       return z.NEVER
     })
-    .openapi({ type: 'string', format: 'date-time', ...meta })
+    .nullish()
+    .openapi({ type: ['string', 'null'], format: 'date-time', ...meta })
 }
 
 /** One end of a range of dates: `to` ends with the whole day where only a date is given. */
@@ -70,7 +71,7 @@ export function dateBound(end: 'from' | 'to', meta: { description: string; examp
     .transform((text, ctx) => {
       const parsed = parseTime(text)
       if (parsed) return end === 'to' ? endOf(parsed) : parsed.ms
-      ctx.addIssue({ code: 'custom', message: 'is no ISO 8601 date or time between the years 0 and 9999' })
+      ctx.addIssue({ code: 'custom', message: 'is no ISO 8601 date or time between the years 1 and 9999' })
       return z.NEVER
     })
     .openapi({ type: 'string', ...meta })
@@ -78,7 +79,7 @@ export function dateBound(end: 'from' | 'to', meta: { description: string; examp
 
 const MAX_JSON_BYTES = 1024 * 1024
 
-/** A JSON object, as its text. */
+/** A JSON object, as its text; may be absent, or null. */
 export function jsonObject(meta: { description: string; example: Record<string, unknown> }) {
   return z
     .custom<Record<string, unknown>>()
@@ -93,7 +94,8 @@ export function jsonObject(meta: { description: string; example: Record<string, 
       ctx.addIssue({ code: 'custom', message: `is longer than ${MAX_JSON_BYTES} bytes` })
       return z.NEVER
     })
-    .openapi({ type: 'object', additionalProperties: true, ...meta })
+    .nullish()
+    .openapi({ type: ['object', 'null'], additionalProperties: true, ...meta })
 }
 
 function objectFault(value: unknown): string | null {

@@ -64,8 +64,6 @@ export function toAppError(error: unknown, translate: (error: unknown) => AppErr
   )
 }
 
-const MAX_FAULTS = 1000
-
 interface Issue {
   path: PropertyKey[]
   message: string
@@ -74,7 +72,7 @@ interface Issue {
 
 /** Validation issues as faults; `input` tells what is missing from what is wrong. `prefix` is a path before theirs. */
 export function faultsOf(issues: readonly Issue[], input: unknown, prefix = ''): FieldFault[] {
-  return issues.slice(0, MAX_FAULTS).map((issue) => {
+  return issues.map((issue) => {
     const field = pathText(prefix, issue.path)
     const name = String(issue.path.at(-1) ?? (field || 'body'))
     const missing =

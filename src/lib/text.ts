@@ -47,6 +47,9 @@ export function identifierFault(text: string, max: number): string | null {
 /** JSON nested deeper than this is refused: databases differ in what they take. */
 export const MAX_JSON_DEPTH = 30
 
+/** What MySQL holds of the name of a member. */
+const MAX_JSON_NAME_BYTES = 65_535
+
 /** Whether every text of a JSON value is well-formed, every number finite, and the nesting bounded. */
 export function jsonFault(value: unknown, depth = 0): string | null {
   if (typeof value === 'string')
@@ -62,7 +65,7 @@ export function jsonFault(value: unknown, depth = 0): string | null {
     return null
   }
   for (const [name, item] of Object.entries(value)) {
-    const fault = jsonFault(name, depth + 1) ?? jsonFault(item, depth + 1)
+    const fault = bytesFault(name, MAX_JSON_NAME_BYTES) ?? jsonFault(item, depth + 1)
     if (fault) return fault
   }
   return null

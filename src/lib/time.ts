@@ -1,17 +1,17 @@
 /** Times of the outside world: what comes in, and how they go out. Milliseconds since the epoch inside. */
 
 const PATTERN =
-  /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,12}))?)?\s?([Zz]|[+\- ]\d{2}:?\d{2})?)?$/
+  /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?\s?([Zz]|[+\- ]\d{2}:?\d{2})?)?$/
 
-/** Year 0: what RFC 3339 can write, every backend can store. */
-export const MIN_TIME_MS = Date.parse('0000-01-01T00:00:00.000Z')
+/** What RFC 3339 can write and every backend can store; the calendars differ about the year 0. */
+export const MIN_TIME_MS = Date.parse('0001-01-01T00:00:00.000Z')
 export const MAX_TIME_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
 const DAY_MS = 86_400_000
 const CALENDAR_CYCLE_MS = 146_097 * DAY_MS
 
 /**
  * A date, or a time with any offset and any fraction; without an offset it is UTC. A `+` that a query
- * string turned into a space is read as one. Null where it is no time, or outside the years 0 to 9999 in UTC.
+ * string turned into a space is read as one. Null where it is no time, or outside the years 1 to 9999 in UTC.
  * `dateOnly` tells that it stands for a whole day.
  */
 export function parseTime(text: string): { ms: number; dateOnly: boolean } | null {

@@ -60,6 +60,17 @@ const PROBLEMS = ['BACKEND_UNAVAILABLE', 'NOT_READY'] as const
 export function adminRoutes(router: Router, base: string, options: AdminRoutesOptions): void {
   const { reader, writer, deletion, retention, stats, days } = options
 
+  /** With the backend down, a session that is wholly buffered here can still be changed. Throws SESSION_NOT_FOUND. */
+  async function isOffline(id: string): Promise<boolean> {
+    try {
+      if (await reader.shownSession(id)) return false
+    } catch (outage) {
+      if (reader.bufferedSession(id)) return true
+      throw outage
+    }
+    throw notFound(id)
+  }
+
   // Before the routes with an id: `cleanup` is never read as a session.
   for (const method of ['post', 'delete'] as const) {
     const deprecated = method === 'delete'
@@ -167,14 +178,9 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
       const { session_id } = c.req.valid('param')
       c.set('logFields', { session_id })
       const change = [{ session_id, status: c.req.valid('json').status }]
-      // With the backend down, a session that is wholly buffered here can still be changed.
-      const known = await reader.shownSession(session_id).catch((outage) => {
-        if (reader.bufferedSession(session_id)) return null
-        throw outage
-      })
-      if (known === null && !reader.bufferedSession(session_id)) throw notFound(session_id)
+      const offline = await isOffline(session_id)
       await writer.accept(translationSessions, change)
-      return c.json(known ? await reader.session(session_id) : reader.bufferedSession(session_id)!, 200)
+      return c.json(offline ? reader.bufferedSession(session_id)! : await reader.session(session_id), 200)
     },
   )
 

@@ -7,6 +7,7 @@ import type { FlatRecord } from '../collections/row.ts'
 import { dateBound, queryInt, shortText } from '../http/fields.ts'
 import { validationError } from '../http/problem.ts'
 import { decodeCursor, encodeCursor } from '../lib/cursor.ts'
+import { MAX_TIME_MS, MIN_TIME_MS } from '../lib/time.ts'
 import type { Totals } from './totals.ts'
 
 /** Beyond this row a page by number costs what it skips: the cursor goes on from there. */
@@ -172,6 +173,9 @@ function startOf(
 function isPosition(collection: Collection, sort: string, values: readonly Value[]): boolean {
   const key = sort === 'key' ? values : values.slice(1)
   const inRange =
-    sort === 'key' || (Number.isSafeInteger(values[0]) && Math.abs(values[0] as number) < 8.64e15)
+    sort === 'key' ||
+    (Number.isSafeInteger(values[0]) &&
+      (values[0] as number) >= MIN_TIME_MS &&
+      (values[0] as number) <= MAX_TIME_MS)
   return inRange && key.length === collection.key.length && key.every((part) => typeof part === 'string')
 }

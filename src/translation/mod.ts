@@ -36,7 +36,6 @@ export interface TranslationOptions {
   refusal(): AppError | null
   onWritten(collection: string, status: string, rows: number): void
   onRestore(ok: boolean): void
-  maxBodyBytes: number
   flushTimeoutMs: number
   restoreTimeoutMs: number
   deleteMode: 'hard' | 'soft'
@@ -106,7 +105,6 @@ export function createTranslation(options: TranslationOptions): Slice {
     writer,
     buffer,
     nowMs: clock.nowMs,
-    maxBodyBytes: options.maxBodyBytes,
     flushTimeoutMs: options.flushTimeoutMs,
     assertReachable: () => router.backendOf(translationSessions).assertUp(),
   }

@@ -47,7 +47,9 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
     sessionId: string,
     reader: RecordReader = router.records(sessions),
   ): Promise<Row | null> {
-    return overlay(await reader.read(sessions, [sessionId]), buffer.get(sessions, [sessionId]))
+    // The buffer first: a row that is flushed while the store is read is then in one of them, or in both.
+    const held = buffer.get(sessions, [sessionId])
+    return overlay(await reader.read(sessions, [sessionId]), held)
   }
 
   async function shownSession(sessionId: string): Promise<FlatRecord | null> {
@@ -60,7 +62,8 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
   }
 
   async function taskRow(key: readonly string[]): Promise<Row | null> {
-    return overlay(await router.records(tasks).read(tasks, key), buffer.get(tasks, key))
+    const held = buffer.get(tasks, key)
+    return overlay(await router.records(tasks).read(tasks, key), held)
   }
 
   async function isTaskShown(row: Row): Promise<boolean> {

@@ -35,11 +35,11 @@ const sessionOptional = {
   game_info: jsonObject({
     description: 'About the game. null clears it.',
     example: { game_name: 'Fantasy RPG', source_language: 'en', target_language: 'zh', game_type: 'RPG' },
-  }).nullish(),
+  }),
   metadata: jsonObject({
     description: "The client's own data. null clears it.",
     example: { user_id: 'user_123', project_id: 'proj_456' },
-  }).nullish(),
+  }),
   total_tasks: count({ description: 'All tasks. Absent or cleared reads as 0.', example: 1000 }).nullish(),
   completed_tasks: count({ description: 'Completed tasks.', example: 0 }).nullish(),
   failed_tasks: count({ description: 'Failed tasks.', example: 0 }).nullish(),
@@ -69,18 +69,18 @@ const taskOptional = {
     .min(0)
     .max(1)
     .transform((value) => Math.round(value * 10_000) / 10_000)
+    .nullish()
     .openapi({
-      type: 'number',
+      type: ['number', 'null'],
       minimum: 0,
       maximum: 1,
       description: 'Confidence, rounded to 4 digits.',
       example: 0.95,
-    })
-    .nullish(),
+    }),
   error_message: longText({ description: 'Why it failed.', example: 'API rate limit exceeded' }).nullish(),
   retry_count: count({ description: 'Attempts after the first.', example: 0 }).nullish(),
-  start_time: time({ description: 'When the work on it began.', example: '2025-09-30T10:10:00Z' }).nullish(),
-  end_time: time({ description: 'When the work on it ended.', example: '2025-09-30T10:10:05Z' }).nullish(),
+  start_time: time({ description: 'When the work on it began.', example: '2025-09-30T10:10:00Z' }),
+  end_time: time({ description: 'When the work on it ended.', example: '2025-09-30T10:10:05Z' }),
   duration_ms: count({ description: 'How long it took, in milliseconds.', example: 5000 }).nullish(),
 }
 

@@ -106,7 +106,7 @@ export function createStats({ router, coordination, clock, log }: StatsOptions):
   async function samples(): Promise<{ sessionSeconds: number; taskSeconds: number }> {
     const newest = (collection: Collection, limit: number, fields: string[]) =>
       router.records(collection).query(collection, {
-        filters: [{ op: 'eq', field: 'status', value: 'completed' }],
+        filters: [...SHOWN, { op: 'eq', field: 'status', value: 'completed' }],
         sort: 'created_at',
         descending: true,
         limit,

@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi'
 import type { Value } from '../collections/definition.ts'
 import type { FlatRecord } from '../collections/row.ts'
-import { formatTime } from '../lib/time.ts'
+import { formatTime, MAX_TIME_MS } from '../lib/time.ts'
 import { SESSION_ID, SESSION_STATUSES, TASK_STATUSES } from './schema.ts'
 
 const moment = (description: string) =>
@@ -122,7 +122,8 @@ function estimate(session: SessionSummary, createdAtMs: number, updatedAtMs: num
   if (session.status !== 'processing' || done === 0 || elapsedMs <= 0) return null
   const remaining = session.total_tasks - done
   if (remaining <= 0) return null
-  return formatTime(updatedAtMs + Math.round((elapsedMs / done) * remaining))
+  const atMs = updatedAtMs + Math.round((elapsedMs / done) * remaining)
+  return atMs <= MAX_TIME_MS ? formatTime(atMs) : null
 }
 
 export function toTask(record: FlatRecord): TaskDetail {

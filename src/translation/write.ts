@@ -4,7 +4,7 @@ import type { StampSource } from '../buffer/stamp_source.ts'
 import type { AcceptedRow, WriteBuffer } from '../buffer/write_buffer.ts'
 import type { Collection, Value } from '../collections/definition.ts'
 import type { CollectionRouter } from '../collections/router.ts'
-import { type Row, rowOf, stampAt } from '../collections/row.ts'
+import { memoryOf, type Row, rowOf, stampAt } from '../collections/row.ts'
 import type { Stamp } from '../collections/stamp.ts'
 import { translationSessions } from '../collections/translation.ts'
 import { AppError } from '../lib/errors.ts'
@@ -37,8 +37,6 @@ interface WriterOptions {
 
 /** The printed client gives up after 2 s. */
 const WAIT_MS = 1500
-/** What a row costs in memory besides its texts. */
-const ROW_OVERHEAD_BYTES = 320
 
 export function createWriter({ router, buffer, stamps, refusal, onWritten }: WriterOptions): Writer {
   return {
@@ -131,12 +129,8 @@ function rowsOf(collection: Collection, items: readonly Item[], stamp: Stamp): A
   )
 }
 
-/** A row with its memory: two bytes a character at most. */
 function sized(row: Row, items: number): AcceptedRow {
-  let bytes = ROW_OVERHEAD_BYTES
-  for (const part of row.key) bytes += part.length * 2
-  for (const value of row.values) if (typeof value === 'string') bytes += value.length * 2
-  return { row, bytes, items }
+  return { row, bytes: memoryOf(row), items }
 }
 
 function count(collection: Collection, items: readonly Item[], onWritten: WriterOptions['onWritten']): void {

@@ -29,7 +29,6 @@ interface WriteRoutesOptions {
   writer: Writer
   buffer: WriteBuffer
   nowMs(): number
-  maxBodyBytes: number
   /** How long a flush on request may take. */
   flushTimeoutMs: number
   /** Throws while the backends are known to be down. */
@@ -114,7 +113,6 @@ export function writeRoutes(
         description: DESCRIPTIONS[batch.method],
         tags,
         ...(deprecated && { deprecated }),
-        maxBodyBytes: options.maxBodyBytes,
         problems: ['BUFFER_FULL', 'NOT_READY', 'SHUTTING_DOWN', 'WRITE_PENDING'],
         batch: { list: batch.path, item: batch.item, maxItems: MAX_BATCH_ITEMS },
         request: { query: writeQuery, body: { required: true, ...json(batch.body, 'The items.') } },
@@ -161,7 +159,7 @@ async function answerBatch(
   const stamp = await writer.accept(collection, items)
   const sorted = c.get('sorted')
   const rejected = sorted && { rejected: sorted.rejected }
-  c.set('logFields', logFields(items))
+  c.set('logFields', logFields(items, options.buffer.status().rows))
   if (c.req.query('wait') !== 'true') {
     return c.json(
       { status: 'accepted', count: items.length, ...rejected, timestamp: formatTime(options.nowMs()) },
@@ -186,10 +184,10 @@ async function answerBatch(
   )
 }
 
-function logFields(items: readonly Item[]) {
+function logFields(items: readonly Item[], bufferedRows: number) {
   const session = items[0]?.session_id
   const one = typeof session === 'string' && items.every((item) => item.session_id === session)
-  return { ...(one && { session_id: session }), meta: { count: items.length } }
+  return { ...(one && { session_id: session }), meta: { count: items.length, buffer_size: bufferedRows } }
 }
 
 function storedRows(buffer: WriteBuffer): { sessions: number; tasks: number } {

@@ -20,8 +20,9 @@ export const mysqlDialect: Dialect = {
   least: 'LEAST',
   incoming: (column) => `VALUES(\`${column}\`)`,
   concat: (parts) => `CONCAT(${parts.join(', ')})`,
-  contains: (column, text) =>
-    sql`LOWER(${column}) LIKE LOWER(${`%${text.replace(/[\\%_]/g, (char) => `\\${char}`)}%`}) ESCAPE '\\\\'`,
+  // utf8mb4_bin pads with spaces to compare; the length tells 'a' from 'a '.
+  equals: (column, text) => sql`${column} = ${text} AND LENGTH(${column}) = ${Buffer.byteLength(text)}`,
+  contains: (column, text) => sql`INSTR(LOWER(${column}), LOWER(${text})) > 0`,
   tuples: (tuples) => sql.join([...tuples], sql.raw(', ')),
   deleteSome: (collection, where, limit) =>
     sql`DELETE FROM ${sql.raw(`\`${collection.name}\``)} WHERE ${where} LIMIT ${limit}`,

@@ -59,6 +59,12 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
     return known
   }
 
+  /** The server would cut the connection in the middle of the packet, which looks like an outage. */
+  function assertFits(text: string): void {
+    if (text.length * 3 < packetBytes || Buffer.byteLength(text) < packetBytes) return
+    throw new BackendError('too_large', '1153', 'the statement is larger than max_allowed_packet')
+  }
+
   const records: RecordStore = {
     ...createReader(mysqlDialect, session),
     ...createWriter(mysqlDialect, writing),
@@ -72,19 +78,20 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
       const writeUpsert = writerOf(collection)
       return writeIsolating(rows, async (part) => {
         const text = await writeUpsert(part)
+        assertFits(text)
         await pool.lend(writeTimeoutMs, (connection) => connection.query(text))
       })
     },
 
     async estimate(collection, filters) {
       const { sql: text, params } = pool.compile(
-        sql`EXPLAIN SELECT 1 FROM ${table(mysqlDialect, collection)} WHERE ${conditions(mysqlDialect, collection, filters)}`,
+        sql`EXPLAIN FORMAT = TRADITIONAL SELECT 1 FROM ${table(mysqlDialect, collection)} WHERE ${conditions(mysqlDialect, collection, filters)}`,
       )
       const [plan] = await pool.lend(readTimeoutMs, (connection) =>
         connection.query({ sql: text, values: params }),
       )
       const step = (plan as Record<string, unknown>[]).find((row) => row.table === collection.name)
-      return Math.round(Number(step?.rows ?? 0) * (Number(step?.filtered ?? 100) / 100))
+      return Math.round(Number(step?.rows ?? step?.estRows ?? 0) * (Number(step?.filtered ?? 100) / 100))
     },
 
     async sizeBytes() {

@@ -19,6 +19,8 @@ export interface Dialect {
   incoming(column: string): string
   /** Joins expressions of bytes. */
   concat(parts: readonly string[]): string
+  /** `column` is that very text, to the last byte. */
+  equals(column: SQL, text: string): SQL
   /** `column` contains `text`, without regard to ASCII case; `%`, `_` and `\` in it are themselves. */
   contains(column: SQL, text: string): SQL
   /** The list of row values behind IN. */

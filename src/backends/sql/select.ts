@@ -51,12 +51,18 @@ function condition(dialect: Dialect, collection: Collection, filter: Filter): SQ
         sql.raw(' OR '),
       )})`
     case 'in':
+      if (filter.values.length === 0) return sql`1 = 0`
       return sql`${col(filter.field)} IN (${sql.join(
         filter.values.map((value) => sql`${dialect.encode(collection.typeOf(filter.field), value)}`),
         sql.raw(', '),
       )})`
-    default:
-      return sql`${col(filter.field)} ${COMPARE[filter.op]} ${dialect.encode(collection.typeOf(filter.field), filter.value)}`
+    default: {
+      const { op, field, value } = filter
+      // A key's texts end in no white space: plain equality is exact, and serves its index.
+      const isText = op === 'eq' && typeof value === 'string' && !collection.key.includes(field)
+      if (isText) return dialect.equals(col(field), value)
+      return sql`${col(field)} ${COMPARE[op]} ${dialect.encode(collection.typeOf(field), value)}`
+    }
   }
 }
 

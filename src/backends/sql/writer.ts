@@ -31,7 +31,7 @@ export function createWriter(dialect: Dialect, session: SqlSession): Common {
       // What is left has something newer; its older fields are cleared as the delete's own write.
       const clear = collection.slots.map(
         (name, slot) =>
-          sql`${sql.raw(q(name))} = CASE WHEN ${sql.raw(slotOf('stamps', slot))} < ${bound} THEN NULL ELSE ${sql.raw(q(name))} END`,
+          sql`${sql.raw(q(name))} = CASE WHEN ${sql.raw(slotOf('stamps', slot))} <= ${bound} THEN NULL ELSE ${sql.raw(q(name))} END`,
       )
       const raised = collection.slots.map((_, slot) => `${dialect.greatest}(${slotOf('stamps', slot)}, @D)`)
       const stamps = dialect
@@ -41,7 +41,7 @@ export function createWriter(dialect: Dialect, session: SqlSession): Common {
       await session.run(sql`UPDATE ${table(dialect, collection)} SET ${sql.join(clear, sql.raw(', '))},
         created_at = ${sql.raw(dialect.greatest)}(created_at, ${at}),
         stamps = ${sql.join(stamps.flatMap((part, i) => (i === 0 ? [sql.raw(part)] : [bound, sql.raw(part)])))}
-        WHERE ${inGroup} AND ${newest} > ${bound} AND ${sql.raw(extremeStamp(dialect.least, collection, 'stamps'))} < ${bound}`)
+        WHERE ${inGroup} AND ${newest} > ${bound} AND (${sql.raw(extremeStamp(dialect.least, collection, 'stamps'))} <= ${bound} OR created_at < ${at})`)
       return deleted
     },
 

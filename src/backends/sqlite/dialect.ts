@@ -15,8 +15,9 @@ export const sqliteDialect: Dialect = {
   incoming: (column) => `excluded.${quote(column)}`,
   // `||` makes a text of the same bytes; the cast says what they are.
   concat: (parts) => `CAST(${parts.join(' || ')} AS BLOB)`,
-  contains: (column, text) =>
-    sql`${column} LIKE ${`%${text.replace(/[\\%_]/g, (char) => `\\${char}`)}%`} ESCAPE '\\'`,
+  equals: (column, text) => sql`${column} = ${text}`,
+  // Not LIKE, which stops at a NUL.
+  contains: (column, text) => sql`instr(lower(${column}), lower(${text})) > 0`,
   tuples: (tuples) => sql`VALUES ${sql.join([...tuples], sql.raw(', '))}`,
   // DELETE … LIMIT is a compile-time option that not every SQLite has.
   deleteSome(collection, where, limit) {

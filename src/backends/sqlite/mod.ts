@@ -9,7 +9,7 @@ import type { Collection } from '../../collections/definition.ts'
 import { packStamps, type Row, updatedAtMs } from '../../collections/row.ts'
 import { messageOf } from '../../lib/errors.ts'
 import { inTurns } from '../../lib/turns.ts'
-import type { Backend, RecordStore, Snapshot } from '../backend.ts'
+import type { Backend, RecordStore, RefusedRow, Snapshot } from '../backend.ts'
 import { createCoordination } from '../sql/coordination.ts'
 import { mergeAssignments, upsertColumns } from '../sql/guard.ts'
 import { writeIsolating } from '../sql/isolate.ts'
@@ -48,6 +48,17 @@ export function openSqlite({ name, config, owner }: SqliteOptions): Backend {
     return `INSERT INTO ${q(collection.name)} (${names.map(q).join(', ')}) VALUES (${names.map(() => '?').join(', ')}) ON CONFLICT (${collection.key.map(q).join(', ')}) DO UPDATE SET ${mergeAssignments(sqliteDialect, collection)}`
   }
 
+  function writeAll(upsert: string, rows: readonly Row[]): void {
+    try {
+      const statement = file.prepare(upsert)
+      file.client().transaction(() => {
+        for (const row of rows) statement.run(...(bind(row) as never[]))
+      })()
+    } catch (error) {
+      throw toBackendError(error)
+    }
+  }
+
   const bind = (row: Row) => [
     ...row.key,
     ...Array.from(row.values, (value) => value ?? null),
@@ -62,19 +73,16 @@ export function openSqlite({ name, config, owner }: SqliteOptions): Backend {
     maxWriteBytes: MAX_WRITE_BYTES,
 
     // SQLite answers while the event loop waits: a few rows a transaction, and requests in between.
-    write(collection, rows) {
-      return writeIsolating(rows, (part) =>
-        inTurns(part, ROWS_A_TRANSACTION, (slice) => {
-          try {
-            const upsert = file.prepare(upsertText(collection))
-            file.client().transaction(() => {
-              for (const row of slice) upsert.run(...(bind(row) as never[]))
-            })()
-          } catch (error) {
-            throw toBackendError(error)
-          }
-        }),
-      )
+    async write(collection, rows) {
+      const upsert = upsertText(collection)
+      const refused: RefusedRow[] = []
+      let offset = 0
+      await inTurns(rows, ROWS_A_TRANSACTION, async (slice) => {
+        const result = await writeIsolating(slice, async (part) => writeAll(upsert, part))
+        for (const row of result.refused) refused.push({ ...row, index: row.index + offset })
+        offset += slice.length
+      })
+      return { refused }
     },
 
     /** An embedded store is counted: SQLite keeps no number of rows to estimate from. */
