@@ -14,6 +14,7 @@ import { type Config, redactConfig } from './config/mod.ts'
 import { systemClock } from './lib/clock.ts'
 import { AppError, messageOf } from './lib/errors.ts'
 import type { Logger } from './lib/log.ts'
+import { withDeadline } from './lib/retry.ts'
 import { createSystem } from './system/mod.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 import { createTranslation } from './translation/mod.ts'
@@ -26,8 +27,11 @@ export interface Service {
   failed: Promise<never>
   /** Resolves once every backend was prepared: migrated, where that is configured. */
   prepared: Promise<void>
-  /** Stops accepting, stores what is buffered within the deadline; answers the rows that are left. */
-  shutdown(): Promise<{ rowsLeft: number }>
+  /**
+   * Stops accepting, stores what is buffered within the deadline, then lets `closeServer` answer what is under
+   * way, while the backends are still there. Answers the rows that are left.
+   */
+  shutdown(closeServer?: (withinMs: number) => Promise<void>): Promise<{ rowsLeft: number }>
 }
 
 interface ComposeOptions {
@@ -35,23 +39,37 @@ interface ComposeOptions {
   instanceId: string
   version: string
   log: Logger
+  /** `migrate` prepares the backends and takes no part in anything else. */
+  role?: 'serve' | 'migrate'
 }
 
 const STORAGE_BYTES_EVERY_MS = 60_000
+/** The share of a request's time that its store may take: the answer is to be there in time too. */
+const STORE_SHARE = 0.9
+/** A store that is gone can't be taken leave of. */
+const CLOSE_TIMEOUT_MS = 500
+/** The part of the shutdown's time that is kept for taking leave. */
+const LEAVE_MS = 1000
 
-export async function compose({ config, instanceId, version, log }: ComposeOptions): Promise<Service> {
+export async function compose({
+  config,
+  instanceId,
+  version,
+  log,
+  role = 'serve',
+}: ComposeOptions): Promise<Service> {
   const clock = systemClock
   const startedAtMs = clock.nowMs()
   const { promise: failed, reject: fail } = Promise.withResolvers<never>()
   failed.catch(() => undefined) // main awaits it; a test need not
-  let phase: 'running' | 'stopping' = 'running'
+  let phase: 'running' | 'draining' | 'stopping' = 'running'
 
   const used = new Set(Object.values(config.storage.routes))
   const monitors = new Map<string, BackendMonitor>()
   for (const name of used) {
     const backend = await openBackend(name, config.storage.backends[name]!, {
       owner: instanceId,
-      readTimeoutMs: config.translation.read_timeout * 1000,
+      readTimeoutMs: config.translation.read_timeout * 1000 * STORE_SHARE,
     })
     monitors.set(
       name,
@@ -134,7 +152,7 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
 
   /** At first contact: the tables are there, the instance gets its number. */
   async function onPrepared(name: string): Promise<void> {
-    if (monitors.get(name) === home) await registry.register()
+    if (role === 'serve' && monitors.get(name) === home) await registry.register()
   }
 
   function refusal(): AppError | null {
@@ -162,7 +180,7 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
     onWritten: (...written) => metrics.onWritten(...written),
     onRestore: (ok) => metrics.onRestore(ok),
     flushTimeoutMs: config.buffer.flush_timeout * 1000,
-    restoreTimeoutMs: config.translation.restore_timeout * 1000,
+    restoreTimeoutMs: config.translation.restore_timeout * 1000 * STORE_SHARE,
     deleteMode: config.translation.delete_mode,
     exactCountLimit: config.translation.count_exact_limit,
     countKeepMs: config.translation.count_cache * 1000,
@@ -189,6 +207,7 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
         latencyMs: lastHealth()?.latencyMs ?? null,
       })),
     ready() {
+      if (phase === 'draining') return { ready: false, reason: 'This instance is about to shut down.' }
       const refused = refusal()
       return { ready: refused === null, reason: refused?.detail ?? null }
     },
@@ -216,6 +235,15 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
     }
   }
 
+  async function closeBackend(monitor: BackendMonitor): Promise<void> {
+    monitor.stop()
+    try {
+      await withDeadline(monitor.backend.close(), CLOSE_TIMEOUT_MS, () => new TypeError('not closed in time'))
+    } catch (error) {
+      log.debug('backend not closed', { meta: { backend: monitor.backend.name, error: messageOf(error) } })
+    }
+  }
+
   return {
     fetch: (request) => app.fetch(request),
     failed,
@@ -226,6 +254,7 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
         monitor.prepared.then(measureStorage, fail)
         monitor.start()
       }
+      if (role === 'migrate') return
       warnOfRowsLeft().catch((error) =>
         log.warn('embedded store not examined', { meta: { error: messageOf(error) } }),
       )
@@ -235,23 +264,32 @@ export async function compose({ config, instanceId, version, log }: ComposeOptio
       sizing = setInterval(measureStorage, STORAGE_BYTES_EVERY_MS)
     },
 
-    async shutdown() {
+    async shutdown(closeServer) {
+      phase = 'draining'
       registry.setState('draining')
       await new Promise((resume) => setTimeout(resume, config.service.drain_grace * 1000))
       phase = 'stopping'
       if (sizing) clearInterval(sizing)
-      await Promise.all([jobs.stop(), translation.settled()])
-      const rowsLeft = await buffer.drain(config.service.shutdown_timeout * 1000)
+      const endsAtMs = clock.nowMs() + config.service.shutdown_timeout * 1000
+      const timeoutMs = Math.max(0, config.service.shutdown_timeout * 1000 - LEAVE_MS)
+      const others = withDeadline(
+        Promise.all([jobs.stop(), translation.settled()]),
+        timeoutMs,
+        () => new TypeError('work goes on'),
+      )
+      const [rowsLeft] = await Promise.all([
+        buffer.drain(timeoutMs),
+        // What a job, or a delete, has not finished is taken up by another instance, or at the next start.
+        others.catch((error) => log.debug('background work left', { meta: { error: messageOf(error) } })),
+      ])
+      await closeServer?.(Math.max(0, endsAtMs - CLOSE_TIMEOUT_MS - clock.nowMs()))
       buffer.stop()
       registry.stop()
       if (rowsLeft === 0)
         await registry
           .signOff()
           .catch((error) => log.warn('sign-off not written', { meta: { error: messageOf(error) } }))
-      for (const monitor of monitors.values()) {
-        monitor.stop()
-        await monitor.backend.close()
-      }
+      for (const monitor of monitors.values()) await closeBackend(monitor)
       return { rowsLeft }
     },
   }

@@ -43,8 +43,17 @@ function instanceIdOf({ service }: Config): string {
   return made
 }
 
+function readInstanceId(config: Config): string {
+  try {
+    return instanceIdOf(config)
+  } catch (error) {
+    console.error(`DATA_DIR (${config.service.data_dir}) can't hold the instance's id: ${messageOf(error)}`)
+    process.exit(EXIT_CONFIG)
+  }
+}
+
 const config = readConfig()
-const instanceId = instanceIdOf(config)
+const instanceId = readInstanceId(config)
 /** Lines of one turn of the event loop are written together: a write a request costs more than the request's log. */
 const lines: string[] = []
 function writeLines(): void {
@@ -61,20 +70,27 @@ const log = createLogger({
 })
 const migrateOnly = process.argv[2] === 'migrate'
 if (migrateOnly) config.migrations.on_start = true
-const service = await compose({ config, instanceId, version: packageJson.version, log })
+const role = migrateOnly ? 'migrate' : 'serve'
+const service = await compose({ config, instanceId, version: packageJson.version, log, role })
 
 service.failed.catch((error) => {
   log.error('cannot go on', { meta: { error: messageOf(error) } })
   process.exit(EXIT_CONFIG)
 })
 
-async function stop(
-  server: { stop(closeActive?: boolean): Promise<void> } | null,
-  why: string,
-): Promise<never> {
+/** Requests under way are answered; a client that holds its connection open for nothing is not waited for. */
+async function closeServer(server: Bun.Server<undefined>, withinMs: number): Promise<void> {
+  const closed = server.stop()
+  const until = Date.now() + withinMs
+  while (server.pendingRequests > 0 && Date.now() < until) await Bun.sleep(10)
+  await Promise.race([closed, server.stop(true)])
+}
+
+async function stop(server: Bun.Server<undefined> | null, why: string): Promise<never> {
   log.info('shutting down', { meta: { why } })
-  const { rowsLeft } = await service.shutdown()
-  await server?.stop(true)
+  const { rowsLeft } = await service.shutdown(async (withinMs) => {
+    if (server) await closeServer(server, withinMs)
+  })
   log.info('stopped', { meta: { rows_left: rowsLeft } })
   process.exit(rowsLeft === 0 ? 0 : EXIT_ROWS_LEFT)
 }

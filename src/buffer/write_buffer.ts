@@ -187,6 +187,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     if (full && resumes) full = false
     full ||= held.rows + rows > config.max_rows || held.bytes + bytes > config.max_bytes
     if (!full) return
+    setTimeout(flushAllInBackground, 0)
     const excess = held.rows - config.max_rows * RESUME_SHARE
     const seconds = drainRate > 0 ? Math.max(1, excess / drainRate) : DEFAULT_RETRY_AFTER_SECONDS
     throw new AppError('BUFFER_FULL', {
@@ -221,6 +222,10 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
       lane.retryTimer = null
       background(lane)
     }, delayMs)
+  }
+
+  function flushAllInBackground(): void {
+    for (const lane of lanes.values()) background(lane)
   }
 
   function cancelRetry(lane: Lane): void {
@@ -305,15 +310,11 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     },
 
     start() {
-      interval ??= setInterval(() => {
-        for (const lane of lanes.values()) background(lane)
-      }, config.flush_interval * 1000)
+      interval ??= setInterval(flushAllInBackground, config.flush_interval * 1000)
     },
 
     flushSoon() {
-      setTimeout(() => {
-        for (const lane of lanes.values()) background(lane)
-      }, 0)
+      setTimeout(flushAllInBackground, 0)
     },
 
     retryNow() {

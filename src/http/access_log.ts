@@ -64,8 +64,8 @@ function write(
   c: Context<RequestEnv>,
   of: { endpoint: string; status: number; durationMs: number },
 ): void {
-  const failed = of.status >= 500
-  if (!failed && of.status < 400 && QUIET.has(of.endpoint)) return
+  // A probe that is told "not yet" has its answer.
+  if (QUIET.has(of.endpoint) && !c.get('errorCode')) return
   const { meta, ...fields } = c.get('logFields')
   const failure = c.get('failure')
   const line = {
@@ -81,7 +81,8 @@ function write(
       ...(failure !== undefined && { error: describe(failure) }),
     },
   }
-  if (failed) log.error('request failed', line)
+  if (of.status === 500) log.error('request failed', line)
+  else if (of.status > 500) log.warn('request failed', line)
   else log.info('request', line)
 }
 

@@ -31,6 +31,9 @@ interface ReaderOptions {
   stamps: StampSource
 }
 
+/** The newest of them may belong to a session that is being deleted: then it is the next one's turn. */
+const STORED_CANDIDATES = 20
+
 export function notFound(sessionId: string): AppError {
   return new AppError('SESSION_NOT_FOUND', { members: { session_id: sessionId } })
 }
@@ -61,9 +64,14 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
     return flatten(sessions, row)
   }
 
-  async function taskRow(key: readonly string[]): Promise<Row | null> {
-    const held = buffer.get(tasks, key)
-    return overlay(await router.records(tasks).read(tasks, key), held)
+  /** Tasks by key, stored and buffered, the newest first. */
+  async function taskRows(keys: readonly (readonly string[])[]): Promise<Row[]> {
+    const held = keys.map((key) => buffer.get(tasks, key))
+    const found = await router.records(tasks).readMany(tasks, keys)
+    const stored = new Map(found.map((row) => [row.key[0]!, row]))
+    return keys
+      .flatMap((key, i) => overlay(stored.get(key[0]!) ?? null, held[i]) ?? [])
+      .sort((a, b) => (newestStamp(a) < newestStamp(b) ? 1 : -1))
   }
 
   async function isTaskShown(row: Row): Promise<boolean> {
@@ -75,23 +83,21 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
     return !erasing && !(parent && isHidden(parent))
   }
 
-  /** Keys under which a task of this id may be, the likeliest newest first. */
+  /** Keys under which a task of this id may be. */
   async function candidates(taskId: string): Promise<string[][]> {
-    const held = buffer.withRest(tasks, taskId).sort((a, b) => (newestStamp(a) < newestStamp(b) ? 1 : -1))
-    const [stored] = await router.records(tasks).query(tasks, {
+    const held = buffer.withRest(tasks, taskId)
+    const stored = await router.records(tasks).query(tasks, {
       filters: [...SHOWN, { op: 'eq', field: 'task_id', value: taskId }],
       sort: 'updated_at',
       descending: true,
-      limit: 1,
+      limit: STORED_CANDIDATES,
       fields: [],
     })
-    const keys = held.map((row) => [...row.key])
-    if (!stored) return keys
-    const newer = held.filter(
-      (row) => Number(newestStamp(row) >> 22n) >= (stored.updated_at as number),
-    ).length
-    keys.splice(newer, 0, [stored.session_id as string, taskId])
-    return keys
+    const groups = new Set([
+      ...held.map((row) => row.key[0]!),
+      ...stored.map((record) => record.session_id as string),
+    ])
+    return [...groups].map((sessionId) => [sessionId, taskId])
   }
 
   return {
@@ -122,9 +128,8 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
 
     async task(taskId, sessionId) {
       const keys = sessionId === undefined ? await candidates(taskId) : [[sessionId, taskId]]
-      for (const key of keys) {
-        const row = await taskRow(key)
-        if (row && (await isTaskShown(row))) return toTask(flatten(tasks, row))
+      for (const row of keys.length > 0 ? await taskRows(keys) : []) {
+        if (await isTaskShown(row)) return toTask(flatten(tasks, row))
       }
       throw new AppError('TASK_NOT_FOUND', {
         members: { task_id: taskId, ...(sessionId !== undefined && { session_id: sessionId }) },

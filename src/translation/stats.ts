@@ -71,7 +71,7 @@ interface StatsOptions {
 /** Figures younger than this are answered as they are. */
 const FRESH_MS = 5000
 /** What a caller waits for figures being taken before it gets older ones, or estimates. */
-const PATIENCE_MS = 700
+const PATIENCE_MS = 400
 const FACT = 'translation_stats'
 const SAMPLE_SESSIONS = 1000
 const SAMPLE_TASKS = 10_000

@@ -51,10 +51,12 @@ export function statementsOf(text: string): SQL[] {
 /** Answers the names of the migrations it applied. */
 export async function migrate(options: MigrateOptions): Promise<string[]> {
   const { session, coordination, owner } = options
-  for (const text of options.bootstrap) {
-    for (const one of statementsOf(text)) await session.run(one)
-  }
-  while (!(await coordination.takeLease(LEASE, owner, LEASE_TTL_MS))) await options.pause()
+  await orMigrationError('0000_coordination', async () => {
+    for (const text of options.bootstrap) {
+      for (const one of statementsOf(text)) await session.run(one)
+    }
+    while (!(await coordination.takeLease(LEASE, owner, LEASE_TTL_MS))) await options.pause()
+  })
   // The lease outlives a long statement by being renewed beside it.
   const renewal = setInterval(() => {
     coordination.takeLease(LEASE, owner, LEASE_TTL_MS).catch(() => undefined) // the statement itself will tell
@@ -73,13 +75,20 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
 }
 
 async function apply(session: SqlSession, migration: Migration, put: string): Promise<void> {
-  try {
+  await orMigrationError(migration.name, async () => {
     await migration.before?.(session)
     for (const one of statementsOf(migration.text)) await session.run(one)
     await migration.after?.(session)
     await session.run(statement(put)(migration.name, Date.now()))
+  })
+}
+
+/** An outage, or a conflict with another instance, passes; what else goes wrong would go wrong again. */
+async function orMigrationError(name: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
   } catch (error) {
     if (error instanceof BackendError && (error.kind === 'outage' || error.kind === 'conflict')) throw error
-    throw new MigrationError(migration.name, error)
+    throw new MigrationError(name, error)
   }
 }
