@@ -270,8 +270,9 @@ export async function compose({
       await new Promise((resume) => setTimeout(resume, config.service.drain_grace * 1000))
       phase = 'stopping'
       if (sizing) clearInterval(sizing)
-      const endsAtMs = clock.nowMs() + config.service.shutdown_timeout * 1000
-      const timeoutMs = Math.max(0, config.service.shutdown_timeout * 1000 - LEAVE_MS)
+      const wholeMs = config.service.shutdown_timeout * 1000
+      const endsAtMs = clock.nowMs() + wholeMs
+      const timeoutMs = wholeMs - Math.min(LEAVE_MS, wholeMs / 4)
       const others = withDeadline(
         Promise.all([jobs.stop(), translation.settled()]),
         timeoutMs,

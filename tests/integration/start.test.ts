@@ -2,6 +2,7 @@
 import { expect, test } from 'bun:test'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { RowDataPacket } from 'mysql2/promise'
 import { recordBackends, type SqlServer, sqlServers } from '../support/backends.ts'
 import { instance } from '../support/instance.ts'
 import { createScene } from '../support/scene.ts'
@@ -193,6 +194,23 @@ for (const server of sqlServers) {
     expect((await on.flush()).body).toMatchObject({ status: 'flushed', tasks_written: 1 })
     expect((await on.health()).status).toBe('healthy')
     expect(await service.stop()).toBe(0)
+  })
+
+  test(`migrate on ${server} counts as no instance: it registers none, and signs off none that runs from the same folder`, async () => {
+    await using scene = createScene()
+    const database = await scene.database(server)
+    const DATA_DIR = await scene.folder()
+    const env = { DATABASE_URL: database.url, DATA_DIR }
+    const instances = () =>
+      database.query<RowDataPacket[]>('SELECT instance_id, number, started_at FROM instances')
+    expect((await runService({ env, args: ['migrate'] })).code).toBe(0)
+    expect(await instances()).toEqual([])
+    const on = instance(await scene.start(env))
+    const before = await instances()
+    expect(before.length).toBe(1)
+    expect((await runService({ env, args: ['migrate'] })).code).toBe(0)
+    expect(await instances()).toEqual(before)
+    expect(await on.ready()).toBe(200)
   })
 
   test(`a database that ${server} doesn't have yet is made`, async () => {

@@ -10,7 +10,7 @@ export type Interception =
   | 'lose the answer'
 
 /** A proxy that forwards until it is told otherwise. */
-export interface Proxy {
+export interface DatabaseProxy {
   /** The target's URL, by way of this proxy. */
   url: string
   /** Forwards, at full speed; takes up connections that were hanging. */
@@ -54,7 +54,7 @@ interface ProxyOptions {
 }
 
 /** Makes a proxy on a free port of loopback, which it keeps while it refuses. */
-export async function openProxy({ to, open = true }: ProxyOptions): Promise<Proxy> {
+export async function openProxy({ to, open = true }: ProxyOptions): Promise<DatabaseProxy> {
   const target = new URL(to)
   const port = await freePort()
   const links = new Set<Link>()

@@ -1,6 +1,6 @@
 /** What one test sets up: databases, proxies, folders and services, all gone when its scope ends. */
 import { type FreshDatabase, freshDatabase, freshFolder, type SqlServer } from './backends.ts'
-import { openProxy, type Proxy } from './proxy.ts'
+import { type DatabaseProxy, openProxy } from './proxy.ts'
 import { type Service, startService } from './service.ts'
 
 /** A place to set things up in; `await using` takes them down in reverse. */
@@ -8,7 +8,7 @@ export interface Scene extends AsyncDisposable {
   /** An empty database of its own. */
   database(server: SqlServer): Promise<FreshDatabase>
   /** A proxy before a database; `open: false` refuses until it is told to pass. */
-  proxy(database: FreshDatabase, options?: { open: boolean }): Promise<Proxy>
+  proxy(database: FreshDatabase, options?: { open: boolean }): Promise<DatabaseProxy>
   /** An empty folder. */
   folder(): Promise<string>
   /**
