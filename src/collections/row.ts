@@ -87,18 +87,23 @@ export function memoryOf(row: Row): number {
   return bytes
 }
 
+const NONE_HEX = '0'.repeat(STAMP_BYTES * 2)
+
+/** What `packStamps` wrote last: the rows of a request have one stamp, and mostly the same fields. */
+let lastPacked = { stamp: ABSENT, fields: 0, hex: '' }
+
 /** The row's stamps as they are stored: 8 bytes a slot, in hex. */
 export function packStamps(row: Row): string {
-  const size = row.values.length
-  let hex = ''
-  if (typeof row.stamps === 'bigint') {
-    const one = stampHex(row.stamps)
-    const none = '0'.repeat(STAMP_BYTES * 2)
-    for (let slot = 0; slot < size; slot++) hex += row.values[slot] === undefined ? none : one
-    return hex
+  const { values, stamps } = row
+  if (typeof stamps !== 'bigint') return values.map((_, slot) => stampHex(stamps[slot] ?? ABSENT)).join('')
+  let fields = 1 // a bit a slot, behind a leading one
+  for (let slot = 0; slot < values.length; slot++) fields = fields * 2 + (values[slot] === undefined ? 0 : 1)
+  if (lastPacked.stamp !== stamps || lastPacked.fields !== fields) {
+    const one = stampHex(stamps)
+    const hex = Array.from(values, (value) => (value === undefined ? NONE_HEX : one)).join('')
+    lastPacked = { stamp: stamps, fields, hex }
   }
-  for (let slot = 0; slot < size; slot++) hex += stampHex(row.stamps[slot] ?? ABSENT)
-  return hex
+  return lastPacked.hex
 }
 
 /** Reads stored stamps; slots that an older version did not know are absent. */

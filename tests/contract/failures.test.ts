@@ -1,3 +1,4 @@
+import { Database } from 'bun:sqlite'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -7,7 +8,7 @@ import { openBackend } from '../../src/backends/catalog.ts'
 import { merge } from '../../src/collections/row.ts'
 import { translationTasks as tasks } from '../../src/collections/translation.ts'
 import { freshFolder } from '../support/backends.ts'
-import { countStatements, onEachBackend } from '../support/contract_backends.ts'
+import { backendKinds, countStatements, onEachBackend } from '../support/contract_backends.ts'
 import { expectStored, fullRow, keyOf, stampOf } from '../support/contract_rows.ts'
 import { freePort } from '../support/processes.ts'
 import { until } from '../support/waiting.ts'
@@ -50,6 +51,28 @@ onEachBackend('health', 'records', (store) => {
     const health = await store().backend.health()
     expect(health).toMatchObject({ healthy: true })
     expect(health.latencyMs).toBeGreaterThanOrEqual(0)
+  })
+})
+
+describe('sqlite whose file another process has locked', () => {
+  test('is an outage soon, and over when the lock is gone', async () => {
+    const store = await backendKinds.find(({ dialect }) => dialect === 'sqlite')!.open()
+    if (store.spec.type !== 'sqlite') throw new Error('not sqlite')
+    const other = new Database(store.spec.config.path)
+    try {
+      other.run('BEGIN IMMEDIATE')
+      const start = performance.now()
+      const rows = [1, 2, 3, 4].map((n) => row(n))
+      await expectOutage(store.backend.records!.write(tasks, rows), /^SQLITE_BUSY$/)
+      // SQLite waits on the event loop: everybody waits with it.
+      expect(performance.now() - start).toBeLessThan(2000)
+      other.run('ROLLBACK')
+      await store.backend.records!.write(tasks, rows)
+      await expectStored(store.backend.records!, tasks, rows)
+    } finally {
+      other.close()
+      await store.close()
+    }
   })
 })
 
