@@ -31,7 +31,9 @@ export interface Service {
    * Stops accepting, stores what is buffered within the deadline, then lets `closeServer` answer what is under
    * way, while the backends are still there. Answers the rows that are left.
    */
-  shutdown(closeServer?: (withinMs: number) => Promise<void>): Promise<{ rowsLeft: number }>
+  shutdown(
+    closeServer?: (withinMs: number) => Promise<void>,
+  ): Promise<{ rowsLeft: number; rowsStored: number }>
 }
 
 interface ComposeOptions {
@@ -235,6 +237,8 @@ export async function compose({
     }
   }
 
+  const storedRows = () => buffer.status().collections.reduce((sum, { counts }) => sum + counts.stored, 0)
+
   async function closeBackend(monitor: BackendMonitor): Promise<void> {
     monitor.stop()
     try {
@@ -256,11 +260,11 @@ export async function compose({
       }
       if (role === 'migrate') return
       warnOfRowsLeft().catch((error) =>
-        log.warn('embedded store not examined', { meta: { error: messageOf(error) } }),
+        log.debug('embedded store not examined', { meta: { error: messageOf(error) } }),
       )
       registry.start()
       buffer.start()
-      jobs.start()
+      home.prepared.then(jobs.start, () => undefined) // `failed` tells of that
       sizing = setInterval(measureStorage, STORAGE_BYTES_EVERY_MS)
     },
 
@@ -270,6 +274,7 @@ export async function compose({
       await new Promise((resume) => setTimeout(resume, config.service.drain_grace * 1000))
       phase = 'stopping'
       if (sizing) clearInterval(sizing)
+      const storedBefore = storedRows()
       const wholeMs = config.service.shutdown_timeout * 1000
       const endsAtMs = clock.nowMs() + wholeMs
       const timeoutMs = wholeMs - Math.min(LEAVE_MS, wholeMs / 4)
@@ -291,7 +296,7 @@ export async function compose({
           .signOff()
           .catch((error) => log.warn('sign-off not written', { meta: { error: messageOf(error) } }))
       for (const monitor of monitors.values()) await closeBackend(monitor)
-      return { rowsLeft }
+      return { rowsLeft, rowsStored: storedRows() - storedBefore }
     },
   }
 }
