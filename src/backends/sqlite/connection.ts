@@ -15,7 +15,8 @@ const dialect = new SQLiteSyncDialect()
 
 function open(path: string, readonly: boolean): Database {
   const client = new Database(path, readonly ? { readonly } : { create: true, readwrite: true })
-  client.run('PRAGMA busy_timeout = 5000')
+  // Short, because the event loop waits too: a file that is held for longer is an outage.
+  client.run('PRAGMA busy_timeout = 250')
   if (!readonly) {
     client.run('PRAGMA journal_mode = WAL')
     client.run('PRAGMA synchronous = FULL')

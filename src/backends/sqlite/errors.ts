@@ -2,15 +2,13 @@
 import { BackendError, type FailureKind } from '../backend.ts'
 
 const KINDS: Record<number, FailureKind> = {
-  5: 'conflict', // BUSY
-  6: 'conflict', // LOCKED
   18: 'too_large', // TOOBIG
   19: 'refused', // CONSTRAINT
   20: 'refused', // MISMATCH
   25: 'refused', // RANGE
 }
 
-/** Everything else (full, read-only, I/O, corrupt, can't open) is an outage of the store, never the row's fault. */
+/** Everything else (busy, locked, full, read-only, I/O, corrupt, can't open) is an outage of the store, never the row's fault. */
 export function toBackendError(error: unknown): BackendError {
   if (error instanceof BackendError) return error
   const { errno, code } = error as { errno?: number; code?: string }
