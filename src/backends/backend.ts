@@ -190,8 +190,8 @@ export interface Coordination {
   releaseLease(name: string, owner: string): Promise<void>
   /** Registers the instance and leases it a number (0 to 1023) that no other live one has. */
   registerInstance(instance: InstanceSign): Promise<number>
-  /** The sign of life. */
-  touchInstance(instance: InstanceSign): Promise<void>
+  /** The sign of life; false where the instance is not registered (any more). */
+  touchInstance(instance: InstanceSign): Promise<boolean>
   signOffInstance(instanceId: string): Promise<void>
   /** A delete in progress, or done, of everything of a group up to a stamp. */
   putTombstone(collection: string, group: string, stamp: Stamp): Promise<void>

@@ -88,8 +88,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
       try {
         await writeChunk(entries, report)
       } catch (error) {
+        report.failure ??= error as Error // the other connections take no more chunks
         if (!(error instanceof BackendError)) throw error
-        report.failure ??= error
       }
     }
   }

@@ -35,9 +35,15 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
 
   const sign = () => ({ instanceId, version, state, bufferedRows: options.bufferedRows() })
 
+  /** Cut off for so long that its number may be another's: it needs a new one before its next stamp. */
+  async function reregister(): Promise<void> {
+    number = await coordination.registerInstance(sign())
+    log.warn('registered anew: this instance had been forgotten', { meta: { number } })
+  }
+
   async function touch(): Promise<void> {
     try {
-      await coordination.touchInstance(sign())
+      if (!(await coordination.touchInstance(sign()))) await reregister()
       lost = false
     } catch (error) {
       if (!lost) log.warn('sign of life not written', { meta: { error: messageOf(error) } })

@@ -102,7 +102,7 @@ export function createCoordination({
       return Number(known[0])
     },
     async touchInstance({ instanceId, state, bufferedRows }) {
-      await session.run(sql.instance_touch(state, bufferedRows, instanceId))
+      return (await session.run(sql.instance_touch(state, bufferedRows, instanceId))) > 0
     },
     async signOffInstance(instanceId) {
       await session.run(sql.instance_sign_off(instanceId))

@@ -67,6 +67,14 @@ export function openSqlite({ name, config, owner }: SqliteOptions): Backend {
     Buffer.from(packStamps(row), 'hex'),
   ]
 
+  function openSnapshot() {
+    try {
+      return file.openSnapshot()
+    } catch (error) {
+      throw toBackendError(error)
+    }
+  }
+
   const records: RecordStore = {
     ...createReader(sqliteDialect, session),
     ...createWriter(sqliteDialect, session),
@@ -100,18 +108,19 @@ export function openSqlite({ name, config, owner }: SqliteOptions): Backend {
     },
 
     async snapshot(): Promise<Snapshot> {
+      const client = openSnapshot()
       try {
-        const client = file.openSnapshot()
         client.run('BEGIN')
         client.query('SELECT 1 FROM leases LIMIT 1').all() // the snapshot begins with the first read
-        return {
-          ...createReader(sqliteDialect, sessionOn(client)),
-          async close() {
-            client.close()
-          },
-        }
       } catch (error) {
+        client.close()
         throw toBackendError(error)
+      }
+      return {
+        ...createReader(sqliteDialect, sessionOn(client)),
+        async close() {
+          client.close()
+        },
       }
     },
   }
