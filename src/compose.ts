@@ -239,6 +239,14 @@ export async function compose({
 
   const storedRows = () => buffer.status().collections.reduce((sum, { counts }) => sum + counts.stored, 0)
 
+  async function signOff(): Promise<void> {
+    try {
+      await withDeadline(registry.signOff(), CLOSE_TIMEOUT_MS, () => new TypeError('not written in time'))
+    } catch (error) {
+      log.warn('sign-off not written', { meta: { error: messageOf(error) } })
+    }
+  }
+
   async function closeBackend(monitor: BackendMonitor): Promise<void> {
     monitor.stop()
     try {
@@ -248,10 +256,15 @@ export async function compose({
     }
   }
 
+  const prepared = Promise.all([...monitors.values()].map((monitor) => monitor.prepared)).then(
+    () => undefined,
+  )
+  prepared.catch(() => undefined) // `failed` tells of it too
+
   return {
     fetch: (request) => app.fetch(request),
     failed,
-    prepared: Promise.all([...monitors.values()].map(({ prepared }) => prepared)).then(() => undefined),
+    prepared,
 
     start() {
       for (const monitor of monitors.values()) {
@@ -283,18 +296,16 @@ export async function compose({
         timeoutMs,
         () => new TypeError('work goes on'),
       )
-      const [rowsLeft] = await Promise.all([
+      await Promise.all([
         buffer.drain(timeoutMs),
         // What a job, or a delete, has not finished is taken up by another instance, or at the next start.
         others.catch((error) => log.debug('background work left', { meta: { error: messageOf(error) } })),
       ])
       await closeServer?.(Math.max(0, endsAtMs - CLOSE_TIMEOUT_MS - clock.nowMs()))
+      const rowsLeft = buffer.status().rows // a flush may have ended meanwhile
       buffer.stop()
       registry.stop()
-      if (rowsLeft === 0)
-        await registry
-          .signOff()
-          .catch((error) => log.warn('sign-off not written', { meta: { error: messageOf(error) } }))
+      if (rowsLeft === 0) await signOff()
       for (const monitor of monitors.values()) await closeBackend(monitor)
       return { rowsLeft, rowsStored: storedRows() - storedBefore }
     },

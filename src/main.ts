@@ -1,5 +1,5 @@
 /** The entry: config → compose → serve → signals. The only place with Bun.serve and process. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import packageJson from '../package.json' with { type: 'json' }
 import { COLLECTIONS } from './collections/catalog.ts'
@@ -13,6 +13,18 @@ import { createLogger } from './lib/log.ts'
 const EXIT_CONFIG = 78
 /** Rows are left that were not stored (EX_TEMPFAIL). */
 const EXIT_ROWS_LEFT = 75
+
+/** Variables of later versions: whoever sets one should not believe that it is heeded. */
+const NOT_YET = [
+  'API_KEYS',
+  'JWT_SECRET',
+  'JWT_JWKS_URL',
+  'RATE_LIMIT',
+  'BUFFER_JOURNAL',
+  'REDIS_URL',
+  'S3_BUCKET',
+  'ELASTICSEARCH_URL',
+]
 
 function readConfig(): Config {
   try {
@@ -32,15 +44,16 @@ function readConfig(): Config {
 function instanceIdOf({ service }: Config): string {
   if (service.instance_id !== null) return service.instance_id
   const path = join(service.data_dir, 'instance_id')
-  try {
-    return readFileSync(path, 'utf8').trim()
-  } catch (error) {
-    if ((error as { code?: string }).code !== 'ENOENT') throw error
-  }
-  const made = `instance-${uuidv7()}`
   mkdirSync(service.data_dir, { recursive: true })
-  writeFileSync(path, `${made}\n`, { flag: 'wx' })
-  return made
+  if (!existsSync(path)) {
+    // Whole or not at all: a crash in between leaves no empty id.
+    const draft = `${path}.new`
+    writeFileSync(draft, `instance-${uuidv7()}\n`)
+    renameSync(draft, path)
+  }
+  const id = readFileSync(path, 'utf8').trim()
+  if (!/^[A-Za-z0-9._-]{1,64}$/.test(id)) throw new TypeError(`${path} holds no instance id`)
+  return id
 }
 
 function readInstanceId(config: Config): string {
@@ -101,14 +114,26 @@ if (migrateOnly) {
   await stop(null, 'migrated')
 }
 
-const server = Bun.serve({
-  hostname: config.service.host,
-  port: config.service.port,
-  // The app's own limit answers 413 with a reason, and reads nothing beyond it.
-  maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-  idleTimeout: 60,
-  fetch: service.fetch,
-})
+function serve() {
+  try {
+    return Bun.serve({
+      hostname: config.service.host,
+      port: config.service.port,
+      // The app's own limit answers 413 with a reason, and reads nothing beyond it.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      // The longest that Bun has: a large cleanup answers when it is done.
+      idleTimeout: 255,
+      fetch: service.fetch,
+    })
+  } catch (error) {
+    console.error(
+      `SERVICE_HOST and SERVICE_PORT (${config.service.host}:${config.service.port}): ${messageOf(error)}`,
+    )
+    process.exit(EXIT_CONFIG)
+  }
+}
+
+const server = serve()
 log.info('listening', {
   meta: {
     host: server.hostname,
@@ -118,6 +143,9 @@ log.info('listening', {
     routes: config.storage.routes,
   },
 })
+for (const name of NOT_YET) {
+  if (process.env[name]) log.warn('this variable has no effect in this version', { meta: { name } })
+}
 service.start()
 
 let stopping = false

@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS translation_tasks (
   updated_at    DATETIME(3)  NOT NULL,
   stamps        VARBINARY(512) NOT NULL,
   PRIMARY KEY (session_id, task_id),
-  KEY idx_task_id (task_id),
+  KEY idx_task_id (task_id, updated_at),
   KEY idx_batch_id (batch_id),
   KEY idx_status_created (status, created_at),
   KEY idx_created_at (created_at),

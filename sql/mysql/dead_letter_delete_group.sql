@@ -1,2 +1,2 @@
--- Parameter: group_key.
-DELETE FROM dead_letters WHERE group_key = ?;
+-- The letters of a group that a delete covers. Parameters: collection, group_key, stamp of the delete.
+DELETE FROM dead_letters WHERE collection = ? AND group_key = ? AND stamp <= ?;

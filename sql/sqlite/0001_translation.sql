@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS translation_tasks (
   stamps BLOB NOT NULL,
   PRIMARY KEY (session_id, task_id)
 );
-CREATE INDEX IF NOT EXISTS translation_tasks_idx_task_id ON translation_tasks (task_id);
+CREATE INDEX IF NOT EXISTS translation_tasks_idx_task_id ON translation_tasks (task_id, updated_at);
 CREATE INDEX IF NOT EXISTS translation_tasks_idx_batch_id ON translation_tasks (batch_id);
 CREATE INDEX IF NOT EXISTS translation_tasks_idx_status_created ON translation_tasks (status, created_at, session_id, task_id);
 CREATE INDEX IF NOT EXISTS translation_tasks_idx_created_at ON translation_tasks (created_at, session_id, task_id);

@@ -196,11 +196,14 @@ export interface Coordination {
   /** A delete in progress, or done, of everything of a group up to a stamp. */
   putTombstone(collection: string, group: string, stamp: Stamp): Promise<void>
   finishTombstone(collection: string, group: string, stamp: Stamp): Promise<void>
+  /** Takes back a delete that was not carried out. */
+  withdrawTombstone(collection: string, group: string, stamp: Stamp): Promise<void>
   isBeingErased(collection: string, group: string): Promise<boolean>
   unfinishedTombstones(limit: number): Promise<{ collection: string; group: string; stamp: Stamp }[]>
   putDeadLetters(letters: readonly DeadLetter[]): Promise<void>
   countDeadLetters(collection: string, group: string): Promise<number>
-  deleteDeadLetters(group: string): Promise<void>
+  /** Removes the letters of a group up to a stamp. */
+  deleteDeadLetters(collection: string, group: string, stamp: Stamp): Promise<void>
   /** Small facts shared by all instances, as JSON text. */
   getFact(name: string): Promise<string | null>
   putFact(name: string, json: string): Promise<void>

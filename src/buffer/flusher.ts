@@ -34,7 +34,7 @@ export interface Flusher {
   /** Resolves when no flush runs that had begun before the call. */
   settled(): Promise<void>
   /** Why a key's row of this stamp, or an older one, was refused lately. */
-  refusalOf(key: readonly string[], stamp: Stamp): DeadLetter | undefined
+  refusalOf(key: readonly string[], stamp: Stamp): string | undefined
 }
 
 const REMEMBERED_REFUSALS = 5000
@@ -44,7 +44,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
   const { collection } = partition
   let running: Promise<FlushReport> | null = null
   let waiting: Promise<FlushReport> | null = null
-  const refusals = new Map<string, DeadLetter>()
+  const refusals = new Map<string, { stamp: Stamp; reason: string }>()
 
   async function writeChunk(entries: readonly Entry[], report: FlushReport): Promise<void> {
     const start = performance.now()
@@ -76,7 +76,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
   function remember(letter: DeadLetter): void {
     const key = letter.row.key.join('\u0000')
     refusals.delete(key)
-    refusals.set(key, letter)
+    refusals.set(key, { stamp: newestStamp(letter.row), reason: letter.reason })
     if (refusals.size > REMEMBERED_REFUSALS) refusals.delete(refusals.keys().next().value!)
   }
 
@@ -134,8 +134,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
       await running?.catch(() => undefined) // only its end matters here
     },
     refusalOf(key, stamp) {
-      const letter = refusals.get(key.join('\u0000'))
-      return letter && newestStamp(letter.row) >= stamp ? letter : undefined
+      const refusal = refusals.get(key.join('\u0000'))
+      return refusal && refusal.stamp >= stamp ? refusal.reason : undefined
     },
   }
 }

@@ -2,7 +2,7 @@
  * The write buffer: accepts rows in microseconds, and writes each collection in large idempotent upserts at
  * so many rows, seconds or bytes, or when asked. A flush that fails keeps its rows and is tried again.
  */
-import type { Coordination, DeadLetter, RecordStore } from '../backends/backend.ts'
+import type { Coordination, RecordStore } from '../backends/backend.ts'
 import type { Collection } from '../collections/definition.ts'
 import type { Row } from '../collections/row.ts'
 import type { Stamp } from '../collections/stamp.ts'
@@ -77,7 +77,8 @@ export interface WriteBuffer {
   all(collection: Collection): Row[]
   /** Writes what was accepted before the call; rows that could not be written stay. */
   flush(collections?: readonly Collection[]): Promise<Map<string, FlushReport>>
-  refusalOf(collection: Collection, key: readonly string[], stamp: Stamp): DeadLetter | undefined
+  /** Why a key's row of this stamp, or an older one, was refused lately. */
+  refusalOf(collection: Collection, key: readonly string[], stamp: Stamp): string | undefined
   /** Drops what a delete at `stamp` voids, once no flush can still be writing it. */
   erase(collection: Collection, group: string, stamp: Stamp): Promise<void>
   status(): {
@@ -182,6 +183,11 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
   /** Room is tested before a batch is taken; a batch that doesn't fit is refused whole. */
   function assertRoom(rows: number, bytes: number): void {
     const held = totals()
+    if (rows > config.max_rows || bytes > config.max_bytes) {
+      throw new AppError('PAYLOAD_TOO_LARGE', {
+        detail: `The write buffer never holds so much: ${rows} rows, ${bytes} bytes.`,
+      })
+    }
     const resumes =
       held.rows <= config.max_rows * RESUME_SHARE && held.bytes <= config.max_bytes * RESUME_SHARE
     if (full && resumes) full = false

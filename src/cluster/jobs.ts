@@ -6,6 +6,8 @@ import type { Logger } from '../lib/log.ts'
 export interface Job {
   name: string
   everyMs: number
+  /** Time from the first look ever to the first round; 0 where there is none. */
+  firstAfterMs?: number
   /** Must tolerate a second holder: a lease can expire under a slow one. */
   run(): Promise<void>
 }
@@ -33,8 +35,16 @@ export function createJobRunner(options: {
 
   /** When the next round is due is the database's knowledge: it outlives restarts, and holds for all instances. */
   async function isDue(job: Job): Promise<boolean> {
+    const nowMs = await coordination.now()
     const fact = await coordination.getFact(`job:${job.name}`)
-    return fact === null || (JSON.parse(fact) as { due_at: number }).due_at <= (await coordination.now())
+    if (fact !== null) return (JSON.parse(fact) as { due_at: number }).due_at <= nowMs
+    if (!job.firstAfterMs) return true
+    await setDue(job, nowMs + job.firstAfterMs)
+    return false
+  }
+
+  function setDue(job: Job, atMs: number): Promise<void> {
+    return coordination.putFact(`job:${job.name}`, JSON.stringify({ due_at: atMs }))
   }
 
   async function attempt(job: Job): Promise<void> {
@@ -50,7 +60,7 @@ export function createJobRunner(options: {
       } finally {
         clearInterval(renewal)
       }
-      await coordination.putFact(lease, JSON.stringify({ due_at: (await coordination.now()) + job.everyMs }))
+      await setDue(job, (await coordination.now()) + job.everyMs)
       await coordination.releaseLease(lease, instanceId)
     } catch (error) {
       log.warn('job failed, will be tried again', { meta: { job: job.name, error: messageOf(error) } })

@@ -50,9 +50,13 @@ export interface Collection extends CollectionDefinition {
 /** Timestamps every record carries besides its own fields; kept by the law, not by a slot. */
 export const ROW_TIMES = ['created_at', 'updated_at'] as const
 
+/** What a row's stamps have room for, and what a number can tell apart. */
+const MAX_SLOTS = 52
+
 export function defineCollection(definition: CollectionDefinition): Collection {
   const slots = Object.keys(definition.fields)
   const slotNumbers = new Map(slots.map((name, slot) => [name, slot]))
+  if (slots.length > MAX_SLOTS) throw new TypeError(`${definition.name} has more than ${MAX_SLOTS} fields`)
   const required = slots.filter((name) => definition.fields[name]!.required)
   return {
     ...definition,

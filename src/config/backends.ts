@@ -14,8 +14,8 @@ export const mysqlSettings = section({
   user: text(/^.{1,128}$/u, 'a user name of 1 to 128 characters').default('root'),
   password: z.string({ error: 'text (a number in quotes)' }).default(''),
   database: text(/^.{1,64}$/u, 'a name of 1 to 64 characters').default('ai_terminal'),
-  /** Connections. */
-  pool_size: whole({ from: 1, to: 1000, fallback: 10 }),
+  /** Connections; a snapshot holds one, and something must be left beside it. */
+  pool_size: whole({ from: 2, to: 1000, fallback: 10 }),
   connect_timeout: seconds({ fallback: 5 }),
   /** The longest that one statement may run. */
   statement_timeout: seconds({ fallback: 30 }),

@@ -94,7 +94,7 @@ function describe(failure: unknown): string {
       parts.push(String(error))
       break
     }
-    parts.push(parts.length === 0 ? (error.stack ?? String(error)) : String(error))
+    parts.push(parts.length === 0 ? error.stack || String(error) : String(error))
   }
   return parts.join('\ncaused by: ')
 }

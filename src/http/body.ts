@@ -12,6 +12,7 @@ export async function readJson(
   const empty = request.raw.body === null || request.header('content-length') === '0'
   if (empty && !options.required) return {}
   const type = request.header('content-type')
+  if (!type && !options.required && (await isEmpty(request.raw))) return {}
   if (!type || !JSON_TYPE.test(type)) {
     throw new AppError('UNSUPPORTED_MEDIA_TYPE', {
       detail: type
@@ -55,7 +56,13 @@ async function readBytes(
     })
   const length = request.headers.get('content-length')
   if (length !== null && Number(length) > maxBytes) throw tooLarge()
-  if (length !== null && packing === 'identity') return new Uint8Array(await request.arrayBuffer())
+  if (length !== null && packing === 'identity') {
+    try {
+      return new Uint8Array(await request.arrayBuffer())
+    } catch (error) {
+      throw unreadable(error)
+    }
+  }
   if (!request.body) return new Uint8Array()
 
   const unpacked =
@@ -70,10 +77,7 @@ async function readBytes(
     }
   } catch (error) {
     if (error instanceof AppError) throw error
-    throw new AppError('MALFORMED_REQUEST', {
-      detail: 'The request body could not be unpacked or read.',
-      cause: error,
-    })
+    throw unreadable(error)
   }
   const bytes = new Uint8Array(size)
   let offset = 0
@@ -82,4 +86,17 @@ async function readBytes(
     offset += part.byteLength
   }
   return bytes
+}
+
+/** Cut off by its sender, or not what its encoding says. */
+function unreadable(cause: unknown): AppError {
+  return new AppError('MALFORMED_REQUEST', {
+    detail: 'The request body could not be unpacked or read.',
+    cause,
+  })
+}
+
+/** A chunked body can turn out to be none. */
+async function isEmpty(request: Request): Promise<boolean> {
+  return (await request.clone().arrayBuffer()).byteLength === 0
 }

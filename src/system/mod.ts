@@ -173,6 +173,7 @@ export function createSystem(options: SystemOptions): { mount(app: Router): void
         },
         async (c) => {
           const { ready, reason } = options.ready()
+          if (!ready) c.header('Retry-After', '1')
           return c.json(
             { status: ready ? ('ready' as const) : ('not_ready' as const), reason },
             ready ? 200 : 503,

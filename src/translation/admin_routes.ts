@@ -2,6 +2,7 @@
 import { z } from '@hono/zod-openapi'
 import { translationSessions } from '../collections/translation.ts'
 import { endpoint, json, type Router } from '../http/endpoint.ts'
+import { AppError } from '../lib/errors.ts'
 import type { Deletion } from './deletion.ts'
 import { notFound, type Reader } from './read.ts'
 import type { Retention } from './retention.ts'
@@ -64,9 +65,9 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
   async function isOffline(id: string): Promise<boolean> {
     try {
       if (await reader.shownSession(id)) return false
-    } catch (outage) {
-      if (reader.bufferedSession(id)) return true
-      throw outage
+    } catch (error) {
+      if (!(error instanceof AppError) && reader.bufferedSession(id)) return true
+      throw error
     }
     throw notFound(id)
   }

@@ -3,8 +3,8 @@ import type { Coordination, RecordStore } from '../backends/backend.ts'
 import type { StampSource } from '../buffer/stamp_source.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { CollectionRouter } from '../collections/router.ts'
-import { flatten, isComplete, rowOf } from '../collections/row.ts'
-import type { Stamp } from '../collections/stamp.ts'
+import { isComplete, rowOf } from '../collections/row.ts'
+import { laterOf, type Stamp } from '../collections/stamp.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import { AppError, messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
@@ -20,8 +20,9 @@ export interface Deletion {
   remove(sessionId: string): Promise<DeleteResult>
   /** Throws SESSION_NOT_FOUND, SESSION_NOT_DELETED. */
   undelete(sessionId: string): Promise<void>
-  /** Removes everything of a session up to a stamp; answers the tasks removed. */
-  erase(sessionId: string, stamp: Stamp): Promise<number>
+  /** Removes everything of a session up to the newest stamp that was seen; null where it was written to since. */
+  eraseUnlessTouched(sessionId: string, stamp: Stamp): Promise<number | null>
+  newestStored(sessionId: string): Promise<Stamp>
   /** Goes on with deletes that a dead instance, or an outage, left unfinished. */
   resume(): Promise<void>
   /** Waits for deletes that go on after their answer. */
@@ -68,11 +69,33 @@ export function createDeletion(options: DeletionOptions): Deletion {
     return finish(sessionId, stamp)
   }
 
+  /**
+   * The tombstone comes first, so that whoever writes to the session from now on is told that it is gone;
+   * then a look whether anybody did before that.
+   */
+  async function eraseUnlessTouched(sessionId: string, stamp: Stamp): Promise<number | null> {
+    await coordination.putTombstone(sessions.name, sessionId, stamp)
+    const held = buffer.get(sessions, [sessionId]) !== undefined || buffer.group(tasks, sessionId).size > 0
+    if (!held && (await newestStored(sessionId)) <= stamp) return finish(sessionId, stamp)
+    await coordination.withdrawTombstone(sessions.name, sessionId, stamp)
+    return null
+  }
+
+  /** The newest stamp of anything stored of a session. */
+  async function newestStored(sessionId: string): Promise<Stamp> {
+    const [ofSession, ofTasks] = await Promise.all([
+      router.records(sessions).newestStamp(sessions, sessionId),
+      router.records(tasks).newestStamp(tasks, sessionId),
+    ])
+    return laterOf(ofSession, ofTasks)
+  }
+
+  /** The session's own row first: what is left of it is in no list from then on. */
   async function finish(sessionId: string, stamp: Stamp): Promise<number> {
     await Promise.all([buffer.erase(tasks, sessionId, stamp), buffer.erase(sessions, sessionId, stamp)])
-    const removed = await eraseAll(router.records(tasks), tasks, sessionId, stamp)
     await eraseAll(router.records(sessions), sessions, sessionId, stamp)
-    await coordination.deleteDeadLetters(sessionId)
+    const removed = await eraseAll(router.records(tasks), tasks, sessionId, stamp)
+    for (const { name } of [sessions, tasks]) await coordination.deleteDeadLetters(name, sessionId, stamp)
     await coordination.finishTombstone(sessions.name, sessionId, stamp)
     return removed
   }
@@ -90,7 +113,8 @@ export function createDeletion(options: DeletionOptions): Deletion {
       coordination.isBeingErased(sessions.name, sessionId),
     ])
     if (erasing || (row === null && count === 0)) throw notFound(sessionId)
-    const stamp = stamps.next()
+    // Above everything stored, also what an instance with a clock ahead of ours has written.
+    const stamp = laterOf(stamps.next(), (await newestStored(sessionId)) + 1n)
     if (count <= MAX_TASKS_AT_ONCE) return { status: 'deleted', deletedTasks: await erase(sessionId, stamp) }
     const deletedTasks = await router.records(tasks).count(tasks, ofSession(sessionId))
     await coordination.putTombstone(sessions.name, sessionId, stamp)
@@ -134,18 +158,16 @@ export function createDeletion(options: DeletionOptions): Deletion {
   }
 
   return {
-    erase,
+    eraseUnlessTouched,
+    newestStored,
     remove: (sessionId) => (options.mode === 'soft' ? removeSoft(sessionId) : removeHard(sessionId)),
 
     async undelete(sessionId) {
       const row = await reader.sessionRow(sessionId)
       if (!row || (await coordination.isBeingErased(sessions.name, sessionId))) throw notFound(sessionId)
-      if (!isHidden(row)) {
-        if (!isComplete(sessions, row)) throw notFound(sessionId)
-        throw new AppError('SESSION_NOT_DELETED', {
-          members: { session_id: flatten(sessions, row).session_id },
-        })
-      }
+      // What never became whole can't be shown; it stays hidden until it is, or is purged.
+      if (!isComplete(sessions, row)) throw notFound(sessionId)
+      if (!isHidden(row)) throw new AppError('SESSION_NOT_DELETED', { members: { session_id: sessionId } })
       await mark(sessionId, null)
     },
 

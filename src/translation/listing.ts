@@ -90,7 +90,13 @@ export interface ListPage {
 }
 
 export interface Lister {
-  list(collection: Collection, filters: readonly Filter[], request: PageRequest): Promise<ListPage>
+  /** `fields` are those to read; all where there are none. */
+  list(
+    collection: Collection,
+    filters: readonly Filter[],
+    request: PageRequest,
+    fields?: readonly string[],
+  ): Promise<ListPage>
 }
 
 /** Every list shows complete rows that nothing hides. */
@@ -98,7 +104,7 @@ export const SHOWN: readonly Filter[] = [{ op: 'complete' }, { op: 'visible' }]
 
 export function createLister({ router, totals }: { router: CollectionRouter; totals: Totals }): Lister {
   return {
-    async list(collection, given, request) {
+    async list(collection, given, request, fields) {
       const filters = [...SHOWN, ...given]
       const descending = (request.order ?? (request.sort === 'key' ? 'asc' : 'desc')) === 'desc'
       const sortName = `${collection.name}.${request.sort}.${descending ? 'desc' : 'asc'}`
@@ -111,6 +117,7 @@ export function createLister({ router, totals }: { router: CollectionRouter; tot
           sort: request.sort,
           descending,
           limit: request.page_size + 1,
+          ...(fields && { fields }),
           ...from.position,
         }),
       ])
@@ -152,6 +159,7 @@ function startOf(
     if (
       typeof page !== 'number' ||
       !Number.isSafeInteger(page) ||
+      page < 1 ||
       !isPosition(collection, request.sort, after)
     ) {
       throw validationError([{ field: 'cursor', message: 'is no cursor of this list and sort' }])

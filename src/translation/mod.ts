@@ -99,7 +99,15 @@ export function createTranslation(options: TranslationOptions): Slice {
     mode: options.deleteMode,
     nowMs: clock.nowMs,
   })
-  const retention = createRetention({ router, buffer, deletion, clock, log, days: options.retention })
+  const retention = createRetention({
+    router,
+    coordination,
+    buffer,
+    deletion,
+    clock,
+    log,
+    days: options.retention,
+  })
   const stats = createStats({ router, coordination, clock, log })
   const writeOptions = {
     writer,
@@ -114,7 +122,7 @@ export function createTranslation(options: TranslationOptions): Slice {
       const routes = createRouter()
       writeRoutes(routes, BASE, writeOptions)
       queryRoutesAfterAdmin(routes)
-      recoveryRoutes(routes, BASE, recovery)
+      recoveryRoutes(routes, BASE, recovery, log)
       writeRoutes(routes, V1_BASE, writeOptions, true)
       v1Stats(routes)
       app.route('/', routes)
@@ -122,7 +130,14 @@ export function createTranslation(options: TranslationOptions): Slice {
     jobs: [
       { name: 'resume_deletes', everyMs: RESUME_DELETES_EVERY_MS, run: deletion.resume },
       ...(options.retention.enabled
-        ? [{ name: 'retention', everyMs: options.retention.everyMs, run: retention.run }]
+        ? [
+            {
+              name: 'retention',
+              everyMs: options.retention.everyMs,
+              firstAfterMs: options.retention.everyMs,
+              run: retention.run,
+            },
+          ]
         : []),
     ],
     settled: deletion.settled,

@@ -8,7 +8,7 @@ import { validationError } from '../http/problem.ts'
 import { dateQuery, type Lister, type ListPage, listAnswer, pageQuery, textQuery } from './listing.ts'
 import type { Reader } from './read.ts'
 import { sessionId, sessionStatus, taskId, taskStatus } from './schema.ts'
-import { sessionDetail, sessionSummary, taskDetail, toSummary, toTask } from './views.ts'
+import { SUMMARY_FIELDS, sessionDetail, sessionSummary, taskDetail, toSummary, toTask } from './views.ts'
 
 interface QueryRoutesOptions {
   reader: Reader
@@ -83,7 +83,12 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
     },
     async (c) => {
       const query = c.req.valid('query')
-      const page = await lister.list(sessions, filtersOf(query), { ...query, sort: query.sort_by })
+      const page = await lister.list(
+        sessions,
+        filtersOf(query),
+        { ...query, sort: query.sort_by },
+        SUMMARY_FIELDS,
+      )
       return c.json(answerOf(page, toSummary), 200)
     },
   )

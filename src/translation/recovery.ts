@@ -15,6 +15,7 @@ import {
   type SessionDetail,
   type SessionSummary,
   type StatusCounts,
+  SUMMARY_FIELDS,
   type TaskDetail,
   toDetail,
   toSummary,
@@ -30,7 +31,7 @@ export interface Restore {
   session: SessionDetail
   /** Unfinished tasks, in pages. Ends after the last one; throws where the snapshot can't be read on. */
   tasks: AsyncIterable<TaskDetail[]>
-  /** To be called once, with how many tasks went out and whether that was all of them. */
+  /** Ends the restore: how many tasks went out, and whether that was all of them. The first call counts. */
   finish(tasksCount: number, ok: boolean): Promise<string>
 }
 
@@ -72,7 +73,8 @@ const isUnfinished = (status: Value | undefined) => (UNFINISHED as readonly unkn
 export function createRecovery(options: RecoveryOptions): Recovery {
   const { router, buffer, coordination, clock, log } = options
 
-  async function incompleteRecords(): Promise<FlatRecord[]> {
+  /** Unfinished sessions, the newest first, with no more fields than asked for. */
+  async function incompleteRecords(fields: readonly string[]): Promise<FlatRecord[]> {
     const store = router.records(sessions)
     const held = buffer.all(sessions)
     const records = new Map<string, FlatRecord>()
@@ -83,6 +85,7 @@ export function createRecovery(options: RecoveryOptions): Recovery {
         sort: 'created_at',
         descending: true,
         limit: LIST_PAGE_ROWS,
+        fields,
         ...(after && { after }),
       })
       for (const record of page) records.set(record.session_id as string, record)
@@ -90,9 +93,17 @@ export function createRecovery(options: RecoveryOptions): Recovery {
       after = [page.at(-1)!.created_at!, page.at(-1)!.session_id!]
     }
     // What is buffered here may finish a stored session, begin a new one, or take one up again.
+    const found =
+      held.length > 0
+        ? await store.readMany(
+            sessions,
+            held.map((row) => row.key),
+          )
+        : []
+    const stored = new Map(found.map((row) => [row.key[0]!, row]))
     for (const row of held) {
-      const stored = await store.read(sessions, row.key)
-      const whole = stored ? merge(stored, row) : row
+      const under = stored.get(row.key[0]!)
+      const whole = under ? merge(under, row) : row
       const record = flatten(sessions, whole)
       if (isComplete(sessions, whole) && !isHidden(whole) && isUnfinished(record.status))
         records.set(row.key[0]!, record)
@@ -101,7 +112,7 @@ export function createRecovery(options: RecoveryOptions): Recovery {
     return [...records.values()].sort((a, b) => (b.created_at as number) - (a.created_at as number))
   }
 
-  /** The stored tasks of a session by status, buffered ones laid over. */
+  /** The stored tasks of a session by status. */
   async function countsOf(snapshot: RecordReader, sessionId: string): Promise<StatusCounts> {
     return snapshot.countBy(
       tasks,
@@ -146,9 +157,27 @@ export function createRecovery(options: RecoveryOptions): Recovery {
     }
   }
 
+  async function finish(
+    snapshot: Snapshot,
+    sessionId: string,
+    tasksCount: number,
+    ok: boolean,
+  ): Promise<string> {
+    const restoredAtMs = clock.nowMs()
+    options.onRestore(ok)
+    await snapshot.close()
+    await coordination
+      .putRestore({ sessionId, tasksCount, instanceId: options.instanceId, restoredAtMs, ok })
+      // The client has its data: a history that can't be written is no reason to fail it.
+      .catch((error) =>
+        log.warn('restore not recorded', { session_id: sessionId, meta: { error: messageOf(error) } }),
+      )
+    return formatTime(restoredAtMs)
+  }
+
   return {
     async incomplete() {
-      const records = await incompleteRecords()
+      const records = await incompleteRecords(SUMMARY_FIELDS)
       const counts = await router.records(tasks).countByGroup(
         tasks,
         records.map((record) => record.session_id as string),
@@ -165,28 +194,21 @@ export function createRecovery(options: RecoveryOptions): Recovery {
       const snapshot = await router.records(sessions).snapshot({ timeoutMs: options.timeoutMs })
       try {
         const stored = await snapshot.read(sessions, [sessionId])
+        // Snapshots take half of the pool at most. A delete that begins after this one is none of its business.
+        const [erasing, deadLetters] = await Promise.all([
+          coordination.isBeingErased(sessions.name, sessionId),
+          coordination.countDeadLetters(tasks.name, sessionId),
+        ])
         const row = stored && heldSession ? merge(stored, heldSession) : (heldSession ?? stored)
-        const erasing = await coordination.isBeingErased(sessions.name, sessionId)
         if (!row || erasing || !isComplete(sessions, row) || isHidden(row)) throw notFound(sessionId)
         const counts = await countsOf(snapshot, sessionId)
-        const deadLetters = await coordination.countDeadLetters(tasks.name, sessionId)
+        let finished: Promise<string> | null = null
         return {
           session: toDetail(flatten(sessions, row), counts, deadLetters),
           tasks: unfinishedTasks(snapshot, sessionId, held),
-          async finish(tasksCount, ok) {
-            const restoredAtMs = clock.nowMs()
-            options.onRestore(ok)
-            await snapshot.close()
-            await coordination
-              .putRestore({ sessionId, tasksCount, instanceId: options.instanceId, restoredAtMs, ok })
-              // The client has its data: a history that can't be written is no reason to fail it.
-              .catch((error) =>
-                log.warn('restore not recorded', {
-                  session_id: sessionId,
-                  meta: { error: messageOf(error) },
-                }),
-              )
-            return formatTime(restoredAtMs)
+          finish(tasksCount, ok) {
+            finished ??= finish(snapshot, sessionId, tasksCount, ok)
+            return finished
           },
         }
       } catch (error) {
@@ -197,7 +219,7 @@ export function createRecovery(options: RecoveryOptions): Recovery {
 
     async status() {
       const [records, restores, counts] = await Promise.all([
-        incompleteRecords(),
+        incompleteRecords([]),
         coordination.listRestores(RESTORES_SHOWN),
         coordination.countRestores(),
       ])

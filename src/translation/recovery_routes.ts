@@ -1,6 +1,9 @@
 /** What Backend V2 asks after a restart. */
 import { z } from '@hono/zod-openapi'
+import { accepts } from 'hono/accepts'
 import { endpoint, json, type Router } from '../http/endpoint.ts'
+import { messageOf } from '../lib/errors.ts'
+import type { Logger } from '../lib/log.ts'
 import type { Recovery, Restore } from './recovery.ts'
 import { SESSION_ID, sessionId } from './schema.ts'
 import { sessionDetail, sessionSummary, taskDetail } from './views.ts'
@@ -49,7 +52,7 @@ const statusAnswer = z
   })
   .meta({ id: 'RecoveryStatus' })
 
-export function recoveryRoutes(router: Router, base: string, recovery: Recovery): void {
+export function recoveryRoutes(router: Router, base: string, recovery: Recovery, log: Logger): void {
   endpoint(
     router,
     {
@@ -97,11 +100,25 @@ export function recoveryRoutes(router: Router, base: string, recovery: Recovery)
       const { session_id } = c.req.valid('param')
       c.set('logFields', { session_id })
       const restore = await recovery.restore(session_id)
-      const ndjson = /\bapplication\/x-ndjson\b/i.test(c.req.header('accept') ?? '')
+      const ndjson =
+        accepts(c, {
+          header: 'Accept',
+          supports: ['application/json', 'application/x-ndjson'],
+          default: 'application/json',
+        }) === 'application/x-ndjson'
       c.header('Content-Type', ndjson ? 'application/x-ndjson' : 'application/json')
-      return new Response(restoreBody(session_id, restore, ndjson ? NDJSON : JSON_FORM), {
-        headers: c.res.headers,
-      }) as never
+      return new Response(
+        restoreBody(session_id, restore, ndjson ? NDJSON : JSON_FORM, (error) =>
+          log.error('restore broke off', {
+            session_id,
+            request_id: c.get('requestId'),
+            meta: { error: messageOf(error) },
+          }),
+        ),
+        {
+          headers: c.res.headers,
+        },
+      ) as never
     },
   )
 
@@ -149,11 +166,17 @@ const NDJSON: Form = {
  * Pulled by the client, a page at a time, so memory stays flat whatever the session's size. A failure on
  * the way breaks the connection: half an answer must not look like a whole one.
  */
-function restoreBody(sessionId: string, restore: Restore, form: Form): ReadableStream<Uint8Array> {
+function restoreBody(
+  sessionId: string,
+  restore: Restore,
+  form: Form,
+  onFailure: (error: unknown) => void,
+): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder()
   const pages = restore.tasks[Symbol.asyncIterator]()
   let count = 0
   let started = false
+  let cancelled = false
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -174,11 +197,14 @@ function restoreBody(sessionId: string, restore: Restore, form: Form): ReadableS
           for (const task of page.value) text += form.task(task, count++ === 0)
           controller.enqueue(encoder.encode(text))
         } catch (error) {
+          if (cancelled) return
+          onFailure(error)
           await restore.finish(count, false)
           controller.error(error)
         }
       },
       async cancel() {
+        cancelled = true
         await pages.return?.()
         await restore.finish(count, false)
       },

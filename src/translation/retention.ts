@@ -1,9 +1,7 @@
 /** Removing what is old: finished sessions, soft-deleted ones, and what never became whole. */
-import type { Filter } from '../backends/backend.ts'
+import type { Coordination, Filter } from '../backends/backend.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { CollectionRouter } from '../collections/router.ts'
-import { newestStamp } from '../collections/row.ts'
-import { laterOf } from '../collections/stamp.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
@@ -28,6 +26,7 @@ export interface Retention {
 
 interface RetentionOptions {
   router: CollectionRouter
+  coordination: Coordination
   buffer: WriteBuffer
   deletion: Deletion
   clock: Clock
@@ -41,6 +40,7 @@ const PURGED_AT_ONCE = 1000
 
 export function createRetention({
   router,
+  coordination,
   buffer,
   deletion,
   clock,
@@ -86,16 +86,11 @@ export function createRetention({
   /** Deletes up to the newest stamp that was seen: what is written after the look survives. Null = spared. */
   async function removeExamined(sessionId: string, filters: readonly Filter[]): Promise<number | null> {
     if (buffer.get(sessions, [sessionId]) || buffer.group(tasks, sessionId).size > 0) return null
-    const store = router.records(sessions)
-    const row = await store.read(sessions, [sessionId])
-    if (!row) return null
-    const newestTask = await router.records(tasks).newestStamp(tasks, sessionId)
-    const stillExpired = await store.count(sessions, [
-      ...filters,
-      { op: 'eq', field: 'session_id', value: sessionId },
-    ])
-    if (stillExpired === 0) return null
-    return deletion.erase(sessionId, laterOf(newestStamp(row), newestTask))
+    const stamp = await deletion.newestStored(sessionId)
+    const stillExpired = await router
+      .records(sessions)
+      .count(sessions, [...filters, { op: 'eq', field: 'session_id', value: sessionId }])
+    return stillExpired === 0 ? null : deletion.eraseUnlessTouched(sessionId, stamp)
   }
 
   async function cleanup(days: RetentionDays, { dryRun }: { dryRun: boolean }): Promise<CleanupResult> {
@@ -124,6 +119,42 @@ export function createRetention({
     }
   }
 
+  /**
+   * Rows that never became whole, a day's at a time: no statement looks at more. What was examined needs no
+   * second look, which the database remembers for all instances.
+   */
+  async function purgeIncomplete(collection: typeof tasks, also: readonly Filter[]): Promise<number> {
+    const fact = `retention:${collection.name}`
+    const until = cutoff(configured.incompleteDays)
+    const known = await coordination.getFact(fact)
+    let from: number | null =
+      known === null ? 0 : (JSON.parse(known) as { examined_until: number }).examined_until
+    let total = 0
+    while (from !== null && from < until) {
+      const next = await oldestAfter(collection, from)
+      if (next === null || next >= until) break
+      from = Math.min(next + DAY_MS, until)
+      const day: Filter[] = [
+        { op: 'gte', field: 'updated_at', value: next },
+        { op: 'lt', field: 'updated_at', value: from },
+      ]
+      total += await purgeAll(collection, [{ op: 'incomplete' }, ...also, ...day])
+    }
+    await coordination.putFact(fact, JSON.stringify({ examined_until: until }))
+    return total
+  }
+
+  async function oldestAfter(collection: typeof tasks, fromMs: number): Promise<number | null> {
+    const [oldest] = await router.records(collection).query(collection, {
+      filters: [{ op: 'gte', field: 'updated_at', value: fromMs }],
+      sort: 'updated_at',
+      descending: false,
+      limit: 1,
+      fields: [],
+    })
+    return oldest ? (oldest.updated_at as number) : null
+  }
+
   /** Groups of tasks that have no session, all of them old. */
   async function purgeOrphans(): Promise<number> {
     const old = olderThan('updated_at', configured.incompleteDays)
@@ -131,10 +162,22 @@ export function createRetention({
     let after = ''
     while (true) {
       const groups = await router.records(tasks).groups(tasks, after, EXAMINED_AT_ONCE)
+      const held = new Set(buffer.all(sessions).map((row) => row.key[0]!))
+      const found =
+        groups.length > 0
+          ? await router.records(sessions).readMany(
+              sessions,
+              groups.map((group) => [group]),
+            )
+          : []
+      const withSession = new Set(found.map((row) => row.key[0]!))
       for (const group of groups) {
-        const ofGroup: Filter = { op: 'eq', field: 'session_id', value: group }
-        if (await router.records(sessions).read(sessions, [group])) continue
-        total += await purgeAll(tasks, [ofGroup, { op: 'orphan' }, old])
+        if (withSession.has(group) || held.has(group)) continue
+        total += await purgeAll(tasks, [
+          { op: 'eq', field: 'session_id', value: group },
+          { op: 'orphan' },
+          old,
+        ])
       }
       if (groups.length < EXAMINED_AT_ONCE) return total
       after = groups.at(-1)!
@@ -145,9 +188,8 @@ export function createRetention({
     cleanup,
     async run() {
       const cleaned = await cleanup(configured, { dryRun: false })
-      const old = olderThan('updated_at', configured.incompleteDays)
-      const incompleteSessions = await purgeAll(sessions, [{ op: 'incomplete' }, { op: 'visible' }, old])
-      const incompleteTasks = await purgeAll(tasks, [{ op: 'incomplete' }, old])
+      const incompleteSessions = await purgeIncomplete(sessions, [{ op: 'visible' }])
+      const incompleteTasks = await purgeIncomplete(tasks, [])
       const orphans = await purgeOrphans()
       log.info('retention finished', {
         meta: {

@@ -27,7 +27,9 @@ const SLOW_MS = 20
 const MAX_KEPT = 500
 
 export function createTotals({ router, clock, exactLimit, keepMs }: TotalsOptions): Totals {
-  const kept = new Map<string, { total: Total; untilMs: number }>()
+  const kept = new Map<string, { total: Total; takenAtMs: number }>()
+  /** Counts under way: whoever asks meanwhile waits for the same one. */
+  const counting = new Map<string, Promise<Total>>()
 
   async function count(collection: Collection, filters: readonly Filter[]): Promise<Total> {
     const store = router.records(collection)
@@ -36,20 +38,36 @@ export function createTotals({ router, clock, exactLimit, keepMs }: TotalsOption
     return { total: Math.max(total, await store.estimate(collection, filters)), exact: false }
   }
 
+  async function take(key: string, collection: Collection, filters: readonly Filter[]): Promise<Total> {
+    const takenAtMs = clock.nowMs()
+    const start = performance.now()
+    const total = await count(collection, filters)
+    kept.delete(key)
+    if (performance.now() - start > SLOW_MS) {
+      kept.set(key, { total, takenAtMs })
+      if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value!)
+    }
+    return total
+  }
+
+  function shared(key: string, collection: Collection, filters: readonly Filter[]): Promise<Total> {
+    const known = counting.get(key)
+    if (known) return known
+    const taking = take(key, collection, filters).finally(() => counting.delete(key))
+    counting.set(key, taking)
+    return taking
+  }
+
   return {
     async of(collection, filters, { exact }) {
       if (exact) return { total: await router.records(collection).count(collection, filters), exact: true }
       const key = `${collection.name} ${JSON.stringify(filters)}`
       const known = kept.get(key)
-      if (known && known.untilMs > clock.nowMs()) return known.total
-      kept.delete(key)
-      const start = performance.now()
-      const total = await count(collection, filters)
-      if (performance.now() - start > SLOW_MS) {
-        kept.set(key, { total, untilMs: clock.nowMs() + keepMs })
-        if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value!)
-      }
-      return total
+      const ageMs = known ? clock.nowMs() - known.takenAtMs : Number.POSITIVE_INFINITY
+      if (!known || ageMs >= keepMs) return shared(key, collection, filters)
+      // Renewed before its time is up, so that nobody has to wait for it.
+      if (ageMs >= keepMs / 2) shared(key, collection, filters).catch(() => undefined) // the next one is told
+      return known.total
     },
   }
 }

@@ -72,6 +72,18 @@ export type SessionSummary = z.infer<typeof sessionSummary>
 export type SessionDetail = z.infer<typeof sessionDetail>
 export type TaskDetail = z.infer<typeof taskDetail>
 
+/** The stored fields that a summary shows. */
+export const SUMMARY_FIELDS = [
+  'filename',
+  'file_path',
+  'status',
+  'llm_provider',
+  'total_tasks',
+  'completed_tasks',
+  'failed_tasks',
+  'processing_tasks',
+] as const
+
 /** Stored tasks of a session by status. */
 export type StatusCounts = ReadonlyMap<Value, number>
 

@@ -83,15 +83,24 @@ export function createWriter({ router, buffer, stamps, refusal, onWritten }: Wri
     const stored = new Map<string, Row>()
     for (const row of await router.records(collection).readMany(collection, keys))
       stored.set(row.key.join('\u0000'), row)
-    return keys.map((key, index) => {
-      const letter = buffer.refusalOf(collection, key, stamp)
-      if (letter) return { index, outcome: 'refused' as const, reason: letter.reason }
-      const row = stored.get(key.join('\u0000'))
-      const written = collection.slots.filter((name) => items[index]![name] !== undefined)
-      if (!row && written.length > 0) return { index, outcome: 'voided' as const }
-      const won = row !== undefined && written.some((name) => stampAt(row, collection.slotOf(name)) === stamp)
-      return { index, outcome: won ? ('stored' as const) : ('superseded' as const) }
-    })
+    // Of items of one key, a later one's fields have replaced those of the earlier ones.
+    const claimed = new Set<string>()
+    return keys
+      .map((key, index) => ({ key, index }))
+      .reverse()
+      .map(({ key, index }): ItemOutcome => {
+        const text = key.join('\u0000')
+        const written = collection.slots.filter((name) => items[index]![name] !== undefined)
+        const own = written.filter((name) => !claimed.has(`${text}\u0000${name}`))
+        for (const name of own) claimed.add(`${text}\u0000${name}`)
+        const reason = buffer.refusalOf(collection, key, stamp)
+        if (reason !== undefined) return { index, outcome: 'refused', reason }
+        const row = stored.get(text)
+        if (!row && written.length > 0) return { index, outcome: 'voided' }
+        const won = row !== undefined && own.some((name) => stampAt(row, collection.slotOf(name)) === stamp)
+        return { index, outcome: won ? 'stored' : 'superseded' }
+      })
+      .reverse()
   }
 }
 

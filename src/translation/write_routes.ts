@@ -166,7 +166,12 @@ async function answerBatch(
       202,
     )
   }
-  const outcomes = (await writer.settle(collection, items, stamp)).map((outcome) => ({
+  const settled = await writer.settle(collection, items, stamp).catch((error) => {
+    // What was rejected can't be asked for later.
+    if (error instanceof AppError) Object.assign(error.members, rejected)
+    throw error
+  })
+  const outcomes = settled.map((outcome) => ({
     ...outcome,
     index: sorted?.positions[outcome.index] ?? outcome.index,
   }))

@@ -114,13 +114,16 @@ onEachBackend('soft deletes', { env: SOFT }, (on) => {
     expect((await api.task(task)).body.session_id).toBe(other)
   })
 
-  test('tasks whose session never came can be hidden, and are there after undelete', async () => {
+  test('tasks whose session never came can be hidden, and are there after undelete once it has come', async () => {
     const id = freshId()
     await api.store([], taskItems(id, 3))
     expect((await api.remove(id)).body).toEqual({ status: 'deleted', session_id: id, deleted_tasks: 3 })
     expect((await api.tasksOf(id)).status).toBe(404)
     expect((await api.tasks({ session_id: id })).body.total).toBe(0)
-    await undelete(id)
+    expect((await undelete(id)).status).toBe(404)
+    expect((await api.tasksOf(id)).status).toBe(404)
+    await api.store([sessionItem(id)])
+    expect((await undelete(id)).status).toBe(200)
     expect((await api.tasksOf(id)).body.total).toBe(3)
   })
 

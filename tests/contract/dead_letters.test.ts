@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from 'bun:test'
 import type { Coordination, DeadLetter } from '../../src/backends/backend.ts'
-import { merge, packStamps, type Row } from '../../src/collections/row.ts'
+import { merge, newestStamp, packStamps, type Row } from '../../src/collections/row.ts'
 import { stampHex } from '../../src/collections/stamp.ts'
 import { onEachBackend, recordCollections } from '../support/contract_backends.ts'
 import { fullRow, keyOf, rowWith, stampOf } from '../support/contract_rows.ts'
@@ -19,7 +19,7 @@ onEachBackend('dead letters', 'coordination', (store) => {
   const stored = () => store().execute('SELECT * FROM dead_letters ORDER BY record_key, stamp')
   beforeEach(() => store().execute('DELETE FROM dead_letters'))
 
-  test('are counted by collection and group, and deleted by group', async () => {
+  test('are counted by collection and group, and deleted by group up to a stamp', async () => {
     const rows = [1, 2, 3].map((n) => fullRow(tasks, keyOf(tasks, 'g', n), { n }))
     await coordination().putDeadLetters(rows.map((row) => letter(row)))
     await coordination().putDeadLetters([
@@ -30,9 +30,12 @@ onEachBackend('dead letters', 'coordination', (store) => {
     expect(await coordination().countDeadLetters(tasks.name, 'h')).toBe(1)
     expect(await coordination().countDeadLetters(tasks.name, 'G')).toBe(0)
     expect(await coordination().countDeadLetters(sessions.name, 'g')).toBe(1)
-    await coordination().deleteDeadLetters('g')
+    const [oldest, newest] = [newestStamp(rows[0]!), newestStamp(rows[2]!)]
+    await coordination().deleteDeadLetters(tasks.name, 'g', oldest - 1n)
+    expect(await coordination().countDeadLetters(tasks.name, 'g')).toBe(3)
+    await coordination().deleteDeadLetters(tasks.name, 'g', newest)
     expect(await coordination().countDeadLetters(tasks.name, 'g')).toBe(0)
-    expect(await coordination().countDeadLetters(sessions.name, 'g')).toBe(0)
+    expect(await coordination().countDeadLetters(sessions.name, 'g')).toBe(1)
     expect(await coordination().countDeadLetters(tasks.name, 'h')).toBe(1)
   })
 

@@ -238,7 +238,7 @@ onEachCollection('snapshots', (collection, store, kind) => {
       await snapshot.close()
     }
     const several = await Promise.all(
-      Array.from({ length: 8 }, () => records().snapshot({ timeoutMs: 5000 })),
+      Array.from({ length: 5 }, () => records().snapshot({ timeoutMs: 5000 })),
     )
     await Promise.all(several.map((snapshot) => view(snapshot)))
     await changeEverything()

@@ -26,8 +26,9 @@ export interface MysqlConfig {
  * Every connection starts alike, whatever the server's defaults: UTC, strict, backslash escapes as the
  * driver writes them, bounded lock waits, and no gap locks between parallel upserts.
  */
-const SESSION_SETUP = [
-  `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 5`,
+const sessionSetup = (statementTimeoutS: number) => [
+  // The server ends a statement that nobody waits for any more; each kind of server has its own name for that.
+  `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 5 /*M!100100 , max_statement_time = ${statementTimeoutS} */ /*!80000 , max_execution_time = ${Math.round(statementTimeoutS * 1000)} */`,
   'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
 ]
 
@@ -50,7 +51,8 @@ export function openPool(config: MysqlConfig) {
   } satisfies mysql.ConnectionOptions
   const { $client: pool } = drizzle(mysql.createPool({ ...options, connectionLimit: config.pool_size }))
   pool.pool.on('connection', (connection) => {
-    for (const statement of SESSION_SETUP) {
+    // Later than the client's own deadline, which tells one's own impatience from the server's.
+    for (const statement of sessionSetup(config.statement_timeout + 1)) {
       connection.query(statement, (error: unknown) => {
         if (error) connection.destroy()
       })
@@ -102,9 +104,44 @@ export function openPool(config: MysqlConfig) {
     }
   }
 
+  /** Half of the pool at most is kept by snapshots: everything else goes on beside them. */
+  const maxPinned = Math.max(1, Math.floor(config.pool_size / 2))
+  let pinned = 0
+  const waitingPins: (() => void)[] = []
+
+  async function pinTurn(timeoutMs: number): Promise<void> {
+    if (pinned < maxPinned) {
+      pinned++
+      return
+    }
+    const { promise, resolve } = Promise.withResolvers<void>()
+    waitingPins.push(resolve)
+    const busy = () =>
+      new BackendError('outage', 'BUSY', `no connection for a snapshot within ${timeoutMs} ms`)
+    try {
+      await withDeadline(promise, timeoutMs, busy)
+    } catch (error) {
+      const place = waitingPins.indexOf(resolve)
+      if (place >= 0) waitingPins.splice(place, 1)
+      else endPin() // its turn came too late: the next one's
+      throw error
+    }
+  }
+
+  /** Hands the place to who waits for it. */
+  function endPin(): void {
+    const next = waitingPins.shift()
+    if (next) next()
+    else pinned--
+  }
+
   /** A connection kept for several statements, each with the deadline; `release` or `destroy` ends it. */
   async function pin(timeoutMs: number) {
-    const connection = await lend(timeoutMs, async (borrowed) => borrowed, { keep: true })
+    await pinTurn(timeoutMs)
+    const connection = await lend(timeoutMs, async (borrowed) => borrowed, { keep: true }).catch((error) => {
+      endPin()
+      throw error
+    })
     const inner = sessionOn(connection)
     const bounded = async <T>(work: Promise<T>): Promise<T> => {
       const expired = () => new BackendError('outage', 'TIMEOUT', `no answer within ${timeoutMs} ms`)
@@ -118,7 +155,18 @@ export function openPool(config: MysqlConfig) {
       all: (statement) => bounded(inner.all(statement)),
       run: (statement) => bounded(inner.run(statement)),
     }
-    return { session, release: () => connection.release(), destroy: () => connection.destroy() }
+    let over = false
+    const end = (how: () => void) => {
+      if (over) return
+      over = true
+      how()
+      endPin()
+    }
+    return {
+      session,
+      release: () => end(() => connection.release()),
+      destroy: () => end(() => connection.destroy()),
+    }
   }
 
   return {

@@ -25,6 +25,8 @@ const HEALTH_TIMEOUT_MS = 2000
 /** DDL and the adoption of old tables take what they take. */
 const MIGRATION_TIMEOUT_MS = 3600_000
 const DEFAULT_PACKET_BYTES = 4 * 1024 * 1024
+/** A statement is written out in memory. */
+const MAX_WRITE_BYTES = 8 * 1024 * 1024
 const MIGRATION_PAUSE_MS = 200
 
 export interface MysqlOptions {
@@ -71,7 +73,7 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
 
     // Escaping may double a text, and the statement has to fit into one packet.
     get maxWriteBytes() {
-      return Math.floor(packetBytes / 3)
+      return Math.min(Math.floor(packetBytes / 3), MAX_WRITE_BYTES)
     },
 
     write(collection, rows) {

@@ -78,7 +78,7 @@ export const translationTasks = mysqlTable(
   },
   (table) => [
     primaryKey({ columns: [table.session_id, table.task_id] }),
-    index('idx_task_id').on(table.task_id),
+    index('idx_task_id').on(table.task_id, table.updated_at),
     index('idx_batch_id').on(table.batch_id),
     index('idx_status_created').on(table.status, table.created_at),
     index('idx_created_at').on(table.created_at),

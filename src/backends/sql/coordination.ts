@@ -24,6 +24,7 @@ export type CoordinationTexts = Record<
   | 'tombstone_finish'
   | 'tombstone_erasing'
   | 'tombstone_unfinished'
+  | 'tombstone_withdraw'
   | 'dead_letter_put'
   | 'dead_letter_count_group'
   | 'dead_letter_delete_group'
@@ -114,6 +115,9 @@ export function createCoordination({
     async finishTombstone(collection, group, stamp) {
       await session.run(sql.tombstone_finish(collection, group, dialect.encodeStamp(stamp)))
     },
+    async withdrawTombstone(collection, group, stamp) {
+      await session.run(sql.tombstone_withdraw(collection, group, dialect.encodeStamp(stamp)))
+    },
     async isBeingErased(collection, group) {
       return (await session.all(sql.tombstone_erasing(collection, group))).length > 0
     },
@@ -135,7 +139,7 @@ export function createCoordination({
             dialect.encodeStamp(newestStamp(row)),
             uuidv7(),
             row.key[0],
-            asciiJson(reason).slice(0, REASON_CHARS),
+            asciiText(reason, REASON_CHARS),
             code,
             asciiJson(row.values.map((value) => (value === undefined ? [] : [value]))),
             Uint8Array.from(packStamps(row).match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
@@ -147,8 +151,8 @@ export function createCoordination({
     async countDeadLetters(collection, group) {
       return Number((await session.all(sql.dead_letter_count_group(collection, group)))[0]?.[0])
     },
-    async deleteDeadLetters(group) {
-      await session.run(sql.dead_letter_delete_group(group))
+    async deleteDeadLetters(collection, group, stamp) {
+      await session.run(sql.dead_letter_delete_group(collection, group, dialect.encodeStamp(stamp)))
     },
 
     async getFact(name) {
@@ -192,4 +196,15 @@ function asciiJson(value: unknown): string {
     /[^\x20-\x7e]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
+}
+
+/** A text in printable ASCII, the rest of it escaped; cut at a character. */
+function asciiText(text: string, max: number): string {
+  let ascii = ''
+  for (const char of text) {
+    const written = /[\x20-\x7e]/.test(char) ? char : asciiJson(char).slice(1, -1)
+    if (ascii.length + written.length > max) break
+    ascii += written
+  }
+  return ascii
 }

@@ -1,6 +1,7 @@
 /** Reads of a record store over one SQL session. */
 import { sql } from 'drizzle-orm'
 import type { Value } from '../../collections/definition.ts'
+import type { FlatRecord } from '../../collections/row.ts'
 import type { RecordReader } from '../backend.ts'
 import type { Dialect, SqlSession } from './codec.ts'
 import {
@@ -14,7 +15,9 @@ import {
   selectRows,
 } from './select.ts'
 
-const SCAN_PAGE_ROWS = 2000
+/** A page of a scan aims at so many bytes, whatever its rows weigh. */
+const SCAN_PAGE_BYTES = 512 * 1024
+const SCAN_ROWS = { first: 200, least: 10, most: 1000 }
 const READ_MANY_ROWS = 500
 
 export function createReader(dialect: Dialect, session: SqlSession): RecordReader {
@@ -69,23 +72,35 @@ export function createReader(dialect: Dialect, session: SqlSession): RecordReade
 
     async *scan(collection, filters, fields) {
       let after: readonly Value[] | undefined
+      let limit = SCAN_ROWS.first
       while (true) {
         const page = await reader.query(collection, {
           filters,
           sort: 'key',
           descending: false,
-          limit: SCAN_PAGE_ROWS,
+          limit,
           ...(after && { after }),
           ...(fields && { fields }),
         })
         if (page.length > 0) yield page
-        if (page.length < SCAN_PAGE_ROWS) return
+        if (page.length < limit) return
         const last = page.at(-1)!
         after = collection.key.map((name) => last[name]!)
+        const fitting = Math.floor((page.length * SCAN_PAGE_BYTES) / weightOf(page))
+        limit = Math.min(SCAN_ROWS.most, Math.max(SCAN_ROWS.least, fitting))
       }
     },
   }
   return reader
+}
+
+/** About the bytes of some records. */
+function weightOf(records: readonly FlatRecord[]): number {
+  let bytes = 0
+  for (const record of records) {
+    for (const value of Object.values(record)) bytes += typeof value === 'string' ? value.length : 8
+  }
+  return Math.max(1, bytes)
 }
 
 /** `SELECT` of one column's distinct values, by a loose scan of the clustered index. */

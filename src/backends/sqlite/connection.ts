@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { SQL } from 'drizzle-orm'
 import { SQLiteSyncDialect } from 'drizzle-orm/sqlite-core'
+import { nextTurn } from '../../lib/turns.ts'
 import type { SqlSession } from '../sql/codec.ts'
 import { toBackendError } from './errors.ts'
 
@@ -12,6 +13,8 @@ export interface SqliteConfig {
 }
 
 const dialect = new SQLiteSyncDialect()
+
+const LONGEST_TURN_MS = 5
 
 function open(path: string, readonly: boolean): Database {
   const client = new Database(path, readonly ? { readonly } : { create: true, readwrite: true })
@@ -27,11 +30,20 @@ function open(path: string, readonly: boolean): Database {
 
 /** Statements on a connection; SQLite answers at once, the promises are the contract's. */
 export function sessionOn(client: Database): SqlSession {
+  let busyMs = 0
   const attempt = async <T>(work: () => T): Promise<T> => {
+    // A loop of statements that answer at once would never let the event loop turn.
+    if (busyMs > LONGEST_TURN_MS) {
+      busyMs = 0
+      await nextTurn()
+    }
+    const startMs = performance.now()
     try {
       return work()
     } catch (error) {
       throw toBackendError(error)
+    } finally {
+      busyMs += performance.now() - startMs
     }
   }
   const bound = (statement: SQL) => {
@@ -69,11 +81,17 @@ export function openFile({ path }: SqliteConfig) {
     return writer
   }
 
+  let session: SqlSession | null = null
+  function main(): SqlSession {
+    session ??= sessionOn(client())
+    return session
+  }
+
   return {
     client,
     session: {
-      all: async (statement: SQL) => sessionOn(client()).all(statement),
-      run: async (statement: SQL) => sessionOn(client()).run(statement),
+      all: async (statement: SQL) => main().all(statement),
+      run: async (statement: SQL) => main().run(statement),
     } satisfies SqlSession,
     /** A statement prepared once. */
     prepare(text: string): Statement {
@@ -90,6 +108,7 @@ export function openFile({ path }: SqliteConfig) {
       prepared.clear()
       writer?.close()
       writer = null
+      session = null
     },
   }
 }

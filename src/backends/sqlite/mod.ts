@@ -93,8 +93,14 @@ export function openSqlite({ name, config, owner }: SqliteOptions): Backend {
       return { refused }
     },
 
-    /** An embedded store is counted: SQLite keeps no number of rows to estimate from. */
+    /** The highest row number where all rows are meant; else they are counted: SQLite has no better idea. */
     async estimate(collection, filters) {
+      if (filters.every(({ op }) => op === 'complete' || op === 'visible')) {
+        const [[rows] = [0]] = await session.all(
+          sql`SELECT MAX(rowid) FROM ${table(sqliteDialect, collection)}`,
+        )
+        return Number(rows ?? 0)
+      }
       const [[count] = [0]] = await session.all(
         sql`SELECT COUNT(*) FROM ${table(sqliteDialect, collection)} WHERE ${conditions(sqliteDialect, collection, filters)}`,
       )

@@ -22,6 +22,7 @@ import tombstone_erasing from '../../../sql/sqlite/tombstone_erasing.sql' with {
 import tombstone_finish from '../../../sql/sqlite/tombstone_finish.sql' with { type: 'text' }
 import tombstone_put from '../../../sql/sqlite/tombstone_put.sql' with { type: 'text' }
 import tombstone_unfinished from '../../../sql/sqlite/tombstone_unfinished.sql' with { type: 'text' }
+import tombstone_withdraw from '../../../sql/sqlite/tombstone_withdraw.sql' with { type: 'text' }
 import type { CoordinationTexts } from '../sql/coordination.ts'
 
 export const coordinationTexts: CoordinationTexts = {
@@ -40,6 +41,7 @@ export const coordinationTexts: CoordinationTexts = {
   tombstone_finish,
   tombstone_erasing,
   tombstone_unfinished,
+  tombstone_withdraw,
   dead_letter_put,
   dead_letter_count_group,
   dead_letter_delete_group,
