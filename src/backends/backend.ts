@@ -66,7 +66,7 @@ export type Filter =
   | { op: 'hidden' }
   /** No row of the parent collection has this group as its key. */
   | { op: 'orphan' }
-  /** Any of the collection's search fields contains the text, without regard to (ASCII) case. */
+  /** Any of the collection's search fields contains the text, without regard to case: of ASCII at least, of other letters where the store can. */
   | { op: 'text'; value: string }
 
 export interface Query {

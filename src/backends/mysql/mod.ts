@@ -1,4 +1,4 @@
-/** The mysql backend: MySQL 8.0 to 9.7, MariaDB 10.6+, Galera; written for TiDB 8. */
+/** The mysql backend: MySQL 8.0 to 9.7, MariaDB 10.6+; written for Galera and TiDB 8. */
 import { sql } from 'drizzle-orm'
 import bootstrap from '../../../sql/mysql/0000_coordination.sql' with { type: 'text' }
 import translation from '../../../sql/mysql/0001_translation.sql' with { type: 'text' }
