@@ -50,18 +50,11 @@ export const MAX_JSON_DEPTH = 30
 /** What MySQL holds of the name of a member. */
 const MAX_JSON_NAME_BYTES = 65_535
 
-/** Integers that are written out, but that a double can't tell apart, would come back as others. */
-function numberFault(value: number): string | null {
-  if (!Number.isFinite(value)) return 'contains a number out of range'
-  const isRounded = Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 1e21
-  return isRounded ? 'contains an integer beyond 2^53 − 1, which JSON numbers cannot hold exactly' : null
-}
-
 /** Whether every text of a JSON value is well-formed, every number finite, and the nesting bounded. */
 export function jsonFault(value: unknown, depth = 0): string | null {
   if (typeof value === 'string')
     return value.isWellFormed() ? null : 'contains a lone surrogate, which has no UTF-8'
-  if (typeof value === 'number') return numberFault(value)
+  if (typeof value === 'number') return Number.isFinite(value) ? null : 'contains a number out of range'
   if (typeof value !== 'object' || value === null) return null
   if (depth >= MAX_JSON_DEPTH) return `is nested deeper than ${MAX_JSON_DEPTH} levels`
   if (Array.isArray(value)) {

@@ -37,7 +37,7 @@ const sessionOptional = {
     example: { game_name: 'Fantasy RPG', source_language: 'en', target_language: 'zh', game_type: 'RPG' },
   }),
   metadata: jsonObject({
-    description: "The client's own data. null clears it.",
+    description: "The client's own data; integers beyond 2^53 are rounded, as JSON's are. null clears it.",
     example: { user_id: 'user_123', project_id: 'proj_456' },
   }),
   total_tasks: count({ description: 'All tasks. Absent or cleared reads as 0.', example: 1000 }).nullish(),
