@@ -41,7 +41,7 @@ const buffer = section({
   slow_flush_ms: whole({ from: 1, to: 3_600_000, fallback: 2000 }),
   /** A flush faster than this makes batches larger. */
   fast_flush_ms: whole({ from: 1, to: 3_600_000, fallback: 500 }),
-  flush_connections: whole({ from: 1, to: 64, fallback: 4 }),
+  flush_connections: whole({ from: 1, to: 64, fallback: 2 }),
   /** The longest that a flush on request may take. */
   flush_timeout: seconds({ to: 3600, fallback: 10 }),
 })

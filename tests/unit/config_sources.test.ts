@@ -41,7 +41,7 @@ test('with nothing set, every setting has its documented default and everything 
       batch_step_rows: 100,
       slow_flush_ms: 2000,
       fast_flush_ms: 500,
-      flush_connections: 4,
+      flush_connections: 2,
       flush_timeout: 10,
     },
     translation: {

@@ -1,5 +1,6 @@
 /** The mysql backend: MySQL 8.0 to 9.7, MariaDB 10.6+; written for Galera and TiDB 8. */
 import { sql } from 'drizzle-orm'
+import mysql from 'mysql2/promise'
 import bootstrap from '../../../sql/mysql/0000_coordination.sql' with { type: 'text' }
 import translation from '../../../sql/mysql/0001_translation.sql' with { type: 'text' }
 import migrationPut from '../../../sql/mysql/migration_put.sql' with { type: 'text' }
@@ -81,7 +82,9 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
       return writeIsolating(rows, async (part) => {
         const text = await writeUpsert(part)
         assertFits(text)
-        await pool.lend(writeTimeoutMs, (connection) => connection.query(text))
+        // As a value of its own, so that the driver doesn't look through it for placeholders.
+        const statement = { sql: '?', values: [mysql.raw(text)] }
+        await pool.lend(writeTimeoutMs, (connection) => connection.query(statement))
       })
     },
 

@@ -17,7 +17,7 @@ import {
 
 /** A page of a scan aims at so many bytes, whatever its rows weigh. */
 const SCAN_PAGE_BYTES = 512 * 1024
-const SCAN_ROWS = { first: 200, least: 10, most: 1000 }
+const SCAN_ROWS = { first: 200, least: 10, most: 250 }
 const READ_MANY_ROWS = 500
 
 export function createReader(dialect: Dialect, session: SqlSession): RecordReader {
@@ -71,10 +71,8 @@ export function createReader(dialect: Dialect, session: SqlSession): RecordReade
     },
 
     async *scan(collection, filters, fields) {
-      let after: readonly Value[] | undefined
-      let limit = SCAN_ROWS.first
-      while (true) {
-        const page = await reader.query(collection, {
+      const pageAfter = (limit: number, after?: readonly Value[]) =>
+        reader.query(collection, {
           filters,
           sort: 'key',
           descending: false,
@@ -82,13 +80,22 @@ export function createReader(dialect: Dialect, session: SqlSession): RecordReade
           ...(after && { after }),
           ...(fields && { fields }),
         })
-        if (page.length > 0) yield page
-        if (page.length < limit) return
+      let limit = SCAN_ROWS.first
+      let page = await pageAfter(limit)
+      while (page.length === limit) {
         const last = page.at(-1)!
-        after = collection.key.map((name) => last[name]!)
         const fitting = Math.floor((page.length * SCAN_PAGE_BYTES) / weightOf(page))
         limit = Math.min(SCAN_ROWS.most, Math.max(SCAN_ROWS.least, fitting))
+        // The next page is on its way while this one is used.
+        const next = pageAfter(
+          limit,
+          collection.key.map((name) => last[name]!),
+        )
+        next.catch(() => undefined) // whoever goes on is told; whoever stops need not be
+        yield page
+        page = await next
       }
+      if (page.length > 0) yield page
     },
   }
   return reader
