@@ -12,7 +12,9 @@ export async function readJson(
   const empty = request.raw.body === null || request.header('content-length') === '0'
   if (empty && !options.required) return {}
   const type = request.header('content-type')
-  if (!type && !options.required && (await isEmpty(request.raw))) return {}
+  const read = () => readBytes(request.raw, request.header('content-encoding'), options.maxBytes)
+  // A chunked body can turn out to be none.
+  if (!type && !options.required && (await read()).byteLength === 0) return {}
   if (!type || !JSON_TYPE.test(type)) {
     throw new AppError('UNSUPPORTED_MEDIA_TYPE', {
       detail: type
@@ -21,7 +23,7 @@ export async function readJson(
       headers: { Accept: 'application/json' },
     })
   }
-  return parse(await readBytes(request.raw, request.header('content-encoding'), options.maxBytes))
+  return parse(await read())
 }
 
 function parse(bytes: Uint8Array): unknown {
@@ -94,9 +96,4 @@ function unreadable(cause: unknown): AppError {
     detail: 'The request body could not be unpacked or read.',
     cause,
   })
-}
-
-/** A chunked body can turn out to be none. */
-async function isEmpty(request: Request): Promise<boolean> {
-  return (await request.clone().arrayBuffer()).byteLength === 0
 }

@@ -75,10 +75,15 @@ export function createDeletion(options: DeletionOptions): Deletion {
    */
   async function eraseUnlessTouched(sessionId: string, stamp: Stamp): Promise<number | null> {
     await coordination.putTombstone(sessions.name, sessionId, stamp)
-    const held = buffer.get(sessions, [sessionId]) !== undefined || buffer.group(tasks, sessionId).size > 0
-    if (!held && (await newestStored(sessionId)) <= stamp) return finish(sessionId, stamp)
-    await coordination.withdrawTombstone(sessions.name, sessionId, stamp)
-    return null
+    let touched = true
+    try {
+      const held = buffer.get(sessions, [sessionId]) !== undefined || buffer.group(tasks, sessionId).size > 0
+      touched = held || (await newestStored(sessionId)) > stamp
+    } finally {
+      // Also where the look failed: a tombstone that stays is carried out by `resume`, without a look.
+      if (touched) await coordination.withdrawTombstone(sessions.name, sessionId, stamp)
+    }
+    return touched ? null : finish(sessionId, stamp)
   }
 
   /** The newest stamp of anything stored of a session. */

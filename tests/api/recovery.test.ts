@@ -177,13 +177,17 @@ onEachBackend('restore', {}, (on) => {
     expect(answer.text.endsWith('\n')).toBe(true)
   })
 
-  for (const accept of ['application/json;q=0.5, application/x-ndjson;q=0.9', 'application/x-ndjson']) {
+  for (const accept of ['application/json;q=0.5, application/x-ndjson;q=0.9', 'APPLICATION/X-NDJSON']) {
     test(`NDJSON is what asks for it: Accept: ${accept}`, async () => {
       expect((await lines(big, accept)).headers.get('content-type')).toBe('application/x-ndjson')
     })
   }
 
-  for (const accept of ['*/*', 'application/json', 'text/html', '']) {
+  const preferJson = [
+    'application/json, application/x-ndjson;q=0.9',
+    'application/json, application/x-ndjson;q=0',
+  ]
+  for (const accept of ['*/*', 'application/json', 'text/html', '', ...preferJson]) {
     test(`JSON is what does not: Accept: ${accept || '(empty)'}`, async () => {
       const answer = await on.http.post(`${BASE}/recovery/restore/${big}`, undefined, { accept })
       expect(answer.headers.get('content-type')).toBe('application/json')

@@ -255,6 +255,13 @@ onEachBackend('request bodies', { env: { MAX_BODY_BYTES: String(LIMIT_BYTES) } }
       for (const body of [bomb, [bomb]]) expect((await send(body, gzipped)).status).toBe(413)
     })
 
+    test('holds without a media type too, in chunks, where a body may be left out', async () => {
+      const target = `${BASE}/sessions/cleanup`
+      const send = (body: Uint8Array[]) => rawRequest(on.url, { method: 'POST', target, body })
+      expect((await send(chunks(' '.repeat(LIMIT_BYTES * 3)))).status).toBe(413)
+      expect((await send(chunks('{}'))).status).toBe(415)
+    })
+
     for (const [method, target] of BODIES.slice(1)) {
       test(`${method} ${target} has the same limit`, async () => {
         const body = ' '.repeat(LIMIT_BYTES + 1)
