@@ -180,7 +180,9 @@ export function createStats({ router, coordination, clock, log }: StatsOptions):
       if (inTime) return inTime
       // Nobody waits for it any more; the next caller finds it, or a failure in the log.
       fresh.catch((error) => log.warn('statistics not taken', { meta: { error: messageOf(error) } }))
-      return (await earlier()) ?? (await estimate())
+      const older = async () => (await earlier()) ?? (await estimate())
+      // Whichever is there first; an outage of the one is an outage of the other, and no reason to wait twice.
+      return Promise.race([older(), fresh])
     },
   }
 }
