@@ -7,52 +7,42 @@ import { ABSENT, type Stamp } from '../../collections/stamp.ts'
 import type { Filter, Query } from '../backend.ts'
 import type { Dialect } from './codec.ts'
 
-const COMPARE = {
-  eq: sql.raw('='),
-  lt: sql.raw('<'),
-  lte: sql.raw('<='),
-  gt: sql.raw('>'),
-  gte: sql.raw('>='),
-}
+const COMPARE = { eq: '=', lt: '<', lte: '<=', gt: '>', gte: '>=' }
 
-export function columns(dialect: Dialect, names: readonly string[]): SQL {
-  return sql.raw(names.map((name) => dialect.quote(name)).join(', '))
+function list(dialect: Dialect, names: readonly string[]): string {
+  return names.map((name) => dialect.quote(name)).join(', ')
 }
 
 export function table(dialect: Dialect, collection: Collection): SQL {
   return sql.raw(dialect.quote(collection.name))
 }
 
-function column(dialect: Dialect, collection: Collection, name: string): SQL {
-  return sql.raw(`${dialect.quote(collection.name)}.${dialect.quote(name)}`)
+function column(dialect: Dialect, collection: Collection, name: string): string {
+  return `${dialect.quote(collection.name)}.${dialect.quote(name)}`
 }
 
-function condition(dialect: Dialect, collection: Collection, filter: Filter): SQL {
+/** A filter as a condition: plain text where it has no values, which is cheaper to put together. */
+function condition(dialect: Dialect, collection: Collection, filter: Filter): SQL | string {
   const col = (name: string) => column(dialect, collection, name)
-  const all = (names: readonly string[], test: string, glue: string) =>
-    sql`(${sql.join(
-      names.map((name) => sql`${col(name)} ${sql.raw(test)}`),
-      sql.raw(glue),
-    )})`
   switch (filter.op) {
     case 'complete':
-      return all(collection.required, 'IS NOT NULL', ' AND ')
+      return collection.required.map((name) => `${col(name)} IS NOT NULL`).join(' AND ')
     case 'incomplete':
-      return all(collection.required, 'IS NULL', ' OR ')
+      return `(${collection.required.map((name) => `${col(name)} IS NULL`).join(' OR ')})`
     case 'visible':
-      return sql`NOT (${hidden(dialect, collection)})`
+      return `NOT (${hidden(dialect, collection)})`
     case 'hidden':
       return hidden(dialect, collection)
     case 'orphan':
-      return sql`NOT ${parentExists(dialect, collection)}`
+      return `NOT ${parentExists(dialect, collection)}`
     case 'text':
       return sql`(${sql.join(
-        collection.search.map((name) => dialect.contains(col(name), filter.value)),
+        collection.search.map((name) => dialect.contains(sql.raw(col(name)), filter.value)),
         sql.raw(' OR '),
       )})`
     case 'in':
-      if (filter.values.length === 0) return sql`1 = 0`
-      return sql`${col(filter.field)} IN (${sql.join(
+      if (filter.values.length === 0) return '1 = 0'
+      return sql`${sql.raw(col(filter.field))} IN (${sql.join(
         filter.values.map((value) => sql`${dialect.encode(collection.typeOf(filter.field), value)}`),
         sql.raw(', '),
       )})`
@@ -60,34 +50,35 @@ function condition(dialect: Dialect, collection: Collection, filter: Filter): SQ
       const { op, field, value } = filter
       // A key's texts end in no white space: plain equality is exact, and serves its index.
       const isText = op === 'eq' && typeof value === 'string' && !collection.key.includes(field)
-      if (isText) return dialect.equals(col(field), value)
-      return sql`${col(field)} ${COMPARE[op]} ${dialect.encode(collection.typeOf(field), value)}`
+      if (isText) return dialect.equals(sql.raw(col(field)), value)
+      return sql`${sql.raw(`${col(field)} ${COMPARE[op]} `)}${dialect.encode(collection.typeOf(field), value)}`
     }
   }
 }
 
 /** Whether a row's parent is there and, when asked, has `field` set. */
-function parentExists(dialect: Dialect, collection: Collection, field?: string): SQL {
+function parentExists(dialect: Dialect, collection: Collection, field?: string): string {
   const { name, key } = collection.parent!
-  const parent = (of: string) => sql.raw(`parent.${dialect.quote(of)}`)
-  const set = field ? sql` AND ${parent(field)} IS NOT NULL` : sql``
-  return sql`EXISTS (SELECT 1 FROM ${sql.raw(dialect.quote(name))} AS parent WHERE ${parent(key[0]!)} = ${column(dialect, collection, collection.key[0]!)}${set})`
+  const parent = (of: string) => `parent.${dialect.quote(of)}`
+  const set = field ? ` AND ${parent(field)} IS NOT NULL` : ''
+  return `EXISTS (SELECT 1 FROM ${dialect.quote(name)} AS parent WHERE ${parent(key[0]!)} = ${column(dialect, collection, collection.key[0]!)}${set})`
 }
 
 /** Set on the row itself, or on its parent. */
-function hidden(dialect: Dialect, collection: Collection): SQL {
-  if (collection.hiddenBy) return sql`${column(dialect, collection, collection.hiddenBy)} IS NOT NULL`
+function hidden(dialect: Dialect, collection: Collection): string {
+  if (collection.hiddenBy) return `${column(dialect, collection, collection.hiddenBy)} IS NOT NULL`
   if (collection.parent?.hiddenBy) return parentExists(dialect, collection, collection.parent.hiddenBy)
-  return sql`1 = 0`
+  return '1 = 0'
 }
 
 /** All filters together, as the text behind WHERE. */
 export function conditions(dialect: Dialect, collection: Collection, filters: readonly Filter[]): SQL {
-  if (filters.length === 0) return sql`1 = 1`
-  return sql.join(
-    filters.map((filter) => condition(dialect, collection, filter)),
-    sql.raw(' AND '),
-  )
+  const all = filters.map((filter) => condition(dialect, collection, filter))
+  const plain = all.filter((one) => typeof one === 'string').join(' AND ')
+  const bound = all.filter((one) => typeof one !== 'string')
+  if (bound.length === 0) return sql.raw(plain || '1 = 1')
+  const joined = sql.join(bound, sql.raw(' AND '))
+  return plain ? sql`${sql.raw(`${plain} AND `)}${joined}` : joined
 }
 
 /** `key` of several columns beyond the given one: (a, b) > (x, y), spelt so that an index range serves it. */
@@ -96,15 +87,16 @@ function beyond(
   collection: Collection,
   names: readonly string[],
   values: readonly Value[],
-  op: SQL,
+  op: string,
 ): SQL {
   const [name, ...rest] = names
   if (name === undefined) return sql`1 = 0` // the only row there can be was the last one
   const col = column(dialect, collection, name)
   const value = dialect.encode(collection.typeOf(name), values[0]!)
-  if (rest.length === 0) return sql`${col} ${op} ${value}`
+  const strictly = sql.raw(`${col} ${op} `)
+  if (rest.length === 0) return sql`${strictly}${value}`
   const next = beyond(dialect, collection, rest, values.slice(1), op)
-  return sql`(${col} ${op}= ${value} AND (${col} ${op} ${value} OR ${next}))`
+  return sql`(${sql.raw(`${col} ${op}= `)}${value} AND (${strictly}${value} OR ${next}))`
 }
 
 /** The names by which a sort orders: its own field first, then the key as the unique tie-break. */
@@ -123,8 +115,7 @@ export function selectPage(dialect: Dialect, collection: Collection, query: Quer
   const fixed = new Set(query.filters.flatMap((filter) => (filter.op === 'eq' ? [filter.field] : [])))
   const loose = names.flatMap((name, i) => (fixed.has(name) ? [] : [i]))
   const order = loose.map((i) => names[i]!)
-  const direction = sql.raw(query.descending ? ' DESC' : '')
-  const filters = conditions(dialect, collection, query.filters)
+  const direction = query.descending ? ' DESC' : ''
   const { after } = query
   const position = after
     ? sql` AND ${beyond(
@@ -132,16 +123,14 @@ export function selectPage(dialect: Dialect, collection: Collection, query: Quer
         collection,
         order,
         loose.map((i) => after[i]!),
-        sql.raw(query.descending ? '<' : '>'),
+        query.descending ? '<' : '>',
       )}`
     : sql``
-  const orderBy = sql.join(
-    order.map((name) => sql`${column(dialect, collection, name)}${direction}`),
-    sql.raw(', '),
-  )
-  const sorted = order.length > 0 ? sql` ORDER BY ${orderBy}` : sql``
+  const orderBy = order.map((name) => `${column(dialect, collection, name)}${direction}`).join(', ')
+  const sorted = orderBy ? ` ORDER BY ${orderBy}` : ''
+  const select = `SELECT ${list(dialect, selected(collection, query.fields))} FROM ${dialect.quote(collection.name)} WHERE `
   const offset = query.offset ? sql` OFFSET ${query.offset}` : sql``
-  return sql`SELECT ${columns(dialect, selected(collection, query.fields))} FROM ${table(dialect, collection)} WHERE ${filters}${position}${sorted} LIMIT ${query.limit}${offset}`
+  return sql`${sql.raw(select)}${conditions(dialect, collection, query.filters)}${position}${sql.raw(`${sorted} LIMIT `)}${query.limit}${offset}`
 }
 
 export function selectRows(
@@ -157,14 +146,14 @@ export function selectRows(
     )})`
   const match =
     collection.key.length === 1
-      ? sql`${columns(dialect, collection.key)} IN ${tuple(keys.map((key) => key[0]!))}`
+      ? sql`${sql.raw(list(dialect, collection.key))} IN ${tuple(keys.map((key) => key[0]!))}`
       : keys.length === 1
         ? sql.join(
-            collection.key.map((name, i) => sql`${columns(dialect, [name])} = ${keys[0]![i]}`),
+            collection.key.map((name, i) => sql`${sql.raw(`${dialect.quote(name)} = `)}${keys[0]![i]}`),
             sql.raw(' AND '),
           )
-        : sql`(${columns(dialect, collection.key)}) IN (${dialect.tuples(keys.map(tuple))})`
-  return sql`SELECT ${columns(dialect, names)} FROM ${table(dialect, collection)} WHERE ${match}`
+        : sql`${sql.raw(`(${list(dialect, collection.key)})`)} IN (${dialect.tuples(keys.map(tuple))})`
+  return sql`${sql.raw(`SELECT ${list(dialect, names)} FROM ${dialect.quote(collection.name)} WHERE `)}${match}`
 }
 
 export function selectCount(
@@ -184,7 +173,7 @@ export function selectCountBy(
   filters: readonly Filter[],
   field: string,
 ): SQL {
-  const by = columns(dialect, [field])
+  const by = sql.raw(dialect.quote(field))
   return sql`SELECT ${by}, COUNT(*) FROM ${table(dialect, collection)} WHERE ${conditions(dialect, collection, filters)} GROUP BY ${by}`
 }
 
@@ -195,7 +184,7 @@ export function selectCountByGroup(
   filters: readonly Filter[],
   field: string,
 ): SQL {
-  const by = columns(dialect, [collection.key[0]!, field])
+  const by = sql.raw(list(dialect, [collection.key[0]!, field]))
   const all: Filter[] = [{ op: 'in', field: collection.key[0]!, values: groups }, ...filters]
   return sql`SELECT ${by}, COUNT(*) FROM ${table(dialect, collection)} WHERE ${conditions(dialect, collection, all)} GROUP BY ${by}`
 }
