@@ -6,6 +6,7 @@
 import type { Collection, Value } from '../collections/definition.ts'
 import type { FlatRecord, Row } from '../collections/row.ts'
 import type { Stamp } from '../collections/stamp.ts'
+import type { Coordination } from './coordination.ts'
 
 export interface Backend {
   readonly name: string
@@ -168,62 +169,4 @@ export interface BlobStore {
     key: string,
     options: { method: 'GET' | 'PUT'; expiresInSeconds: number },
   ): Promise<string>
-}
-
-/** A row that its store refused for what it is. Keyed by (collection, key, newest stamp). */
-export interface DeadLetter {
-  collection: string
-  row: Row
-  code: string
-  reason: string
-}
-
-/** What several instances agree on, through the database, by the database's clock. */
-export interface Coordination {
-  /** The database's clock, in milliseconds. */
-  now(): Promise<number>
-  /**
-   * Takes or renews the lease of that name for `owner`; null while another holds it.
-   * `fence` grows each time the holder changes.
-   */
-  takeLease(name: string, owner: string, ttlMs: number): Promise<{ fence: number } | null>
-  releaseLease(name: string, owner: string): Promise<void>
-  /** Registers the instance and leases it a number (0 to 1023) that no other live one has. */
-  registerInstance(instance: InstanceSign): Promise<number>
-  /** The sign of life; false where the instance is not registered (any more). */
-  touchInstance(instance: InstanceSign): Promise<boolean>
-  signOffInstance(instanceId: string): Promise<void>
-  /** A delete in progress, or done, of everything of a group up to a stamp. */
-  putTombstone(collection: string, group: string, stamp: Stamp): Promise<void>
-  finishTombstone(collection: string, group: string, stamp: Stamp): Promise<void>
-  /** Takes back a delete that was not carried out. */
-  withdrawTombstone(collection: string, group: string, stamp: Stamp): Promise<void>
-  isBeingErased(collection: string, group: string): Promise<boolean>
-  unfinishedTombstones(limit: number): Promise<{ collection: string; group: string; stamp: Stamp }[]>
-  putDeadLetters(letters: readonly DeadLetter[]): Promise<void>
-  countDeadLetters(collection: string, group: string): Promise<number>
-  /** Removes the letters of a group up to a stamp. */
-  deleteDeadLetters(collection: string, group: string, stamp: Stamp): Promise<void>
-  /** Small facts shared by all instances, as JSON text. */
-  getFact(name: string): Promise<string | null>
-  putFact(name: string, json: string): Promise<void>
-  /** The newest restores, shared by all instances. */
-  putRestore(restore: RestoreRecord): Promise<void>
-  listRestores(limit: number): Promise<RestoreRecord[]>
-  countRestores(): Promise<{ total: number; succeeded: number }>
-}
-
-export interface InstanceSign {
-  instanceId: string
-  version: string
-  state: 'live' | 'draining'
-  bufferedRows: number
-}
-
-export interface RestoreRecord {
-  sessionId: string
-  tasksCount: number
-  instanceId: string
-  restoredAtMs: number
-  ok: boolean
 }

@@ -76,6 +76,21 @@ function covered(older: Row, newer: Row): Row | null {
   return { ...newer, createdAtMs: Math.min(older.createdAtMs, newer.createdAtMs) }
 }
 
+/**
+ * What a delete of everything up to `stamp` leaves of a row; null where nothing of it is newer. To the law a
+ * delete is a write of nothing to every field, so what is not newer is cleared at that stamp.
+ */
+export function erasedUpTo(row: Row, stamp: Stamp): Row | null {
+  if (newestStamp(row) <= stamp) return null
+  const newer = row.values.map((_, slot) => stampAt(row, slot) > stamp)
+  return {
+    key: row.key,
+    values: row.values.map((value, slot) => (newer[slot] ? value : null)),
+    stamps: row.values.map((_, slot) => (newer[slot] ? stampAt(row, slot) : stamp)),
+    createdAtMs: Math.max(row.createdAtMs, stampMs(stamp)),
+  }
+}
+
 /** What a row costs in memory besides its texts. */
 const ROW_OVERHEAD_BYTES = 320
 

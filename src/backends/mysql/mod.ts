@@ -3,6 +3,7 @@ import { sql } from 'drizzle-orm'
 import mysql from 'mysql2/promise'
 import bootstrap from '../../../sql/mysql/0000_coordination.sql' with { type: 'text' }
 import translation from '../../../sql/mysql/0001_translation.sql' with { type: 'text' }
+import instanceFlushes from '../../../sql/mysql/0002_instance_flushes.sql' with { type: 'text' }
 import migrationPut from '../../../sql/mysql/migration_put.sql' with { type: 'text' }
 import migrationsApplied from '../../../sql/mysql/migrations_applied.sql' with { type: 'text' }
 import migrationsCreate from '../../../sql/mysql/migrations_create.sql' with { type: 'text' }

@@ -19,3 +19,11 @@ export function statement(text: string): (...params: unknown[]) => SQL {
     )
   }
 }
+
+export type Statements<Texts> = { [name in keyof Texts]: ReturnType<typeof statement> }
+
+/** The same for many texts, by their names. */
+export function statements<Texts extends Record<string, string>>(texts: Texts): Statements<Texts> {
+  const bound = Object.entries(texts).map(([name, text]) => [name, statement(text)])
+  return Object.fromEntries(bound) as Statements<Texts>
+}

@@ -2,6 +2,7 @@
 import { sql } from 'drizzle-orm'
 import bootstrap from '../../../sql/sqlite/0000_coordination.sql' with { type: 'text' }
 import translation from '../../../sql/sqlite/0001_translation.sql' with { type: 'text' }
+import instanceFlushes from '../../../sql/sqlite/0002_instance_flushes.sql' with { type: 'text' }
 import migrationPut from '../../../sql/sqlite/migration_put.sql' with { type: 'text' }
 import migrationsApplied from '../../../sql/sqlite/migrations_applied.sql' with { type: 'text' }
 import migrationsCreate from '../../../sql/sqlite/migrations_create.sql' with { type: 'text' }

@@ -1,0 +1,149 @@
+/** What several instances agree on, through the database and by its clock: the contract's facet of that name. */
+import type { Collection } from '../collections/definition.ts'
+import type { Row } from '../collections/row.ts'
+import type { Stamp } from '../collections/stamp.ts'
+
+/** A row that its store refused for what it is. Keyed by (collection, key, newest stamp). */
+export interface DeadLetter {
+  collection: string
+  row: Row
+  code: string
+  reason: string
+}
+
+export interface StoredLetter extends DeadLetter {
+  /** UUIDv7; stays the same when the row is refused again. */
+  id: string
+  failedAtMs: number
+  attempts: number
+}
+
+/** All that are given hold together. */
+export interface LetterFilter {
+  ids?: readonly string[]
+  collection?: string
+  /** The session's id, for what belongs to one. */
+  group?: string
+  /** A text that the reason contains. */
+  reason?: string
+  /** Only letters that failed at this time of the database's clock, or before. */
+  failedUntilMs?: number
+}
+
+export interface Tombstone {
+  collection: string
+  group: string
+  stamp: Stamp
+}
+
+export interface InstanceSign {
+  instanceId: string
+  version: string
+  state: 'live' | 'draining'
+  bufferedRows: number
+}
+
+export interface InstanceRecord {
+  instanceId: string
+  version: string
+  /** What it said of itself last; `gone`: it signed off with nothing left. */
+  state: 'live' | 'draining' | 'gone'
+  bufferedRows: number
+  startedAtMs: number
+  /** Last sign of life, by the database's clock. */
+  seenAtMs: number
+  /** Number of the newest request to store everything that it holds, and of the newest one done. */
+  flushWanted: number
+  flushDone: number
+  /** Rows that it wrote for the newest request done, by collection. */
+  flushReport: Readonly<Record<string, number>>
+}
+
+export interface RestoreRecord {
+  sessionId: string
+  tasksCount: number
+  instanceId: string
+  restoredAtMs: number
+  ok: boolean
+}
+
+export interface Coordination extends Clockwork, Instances, Tombstones, DeadLetters {
+  /** Small facts shared by all instances, as JSON text. */
+  getFact(name: string): Promise<string | null>
+  putFact(name: string, json: string): Promise<void>
+  /** The newest restores, shared by all instances. */
+  putRestore(restore: RestoreRecord): Promise<void>
+  listRestores(limit: number): Promise<RestoreRecord[]>
+  countRestores(): Promise<{ total: number; succeeded: number }>
+}
+
+export interface Clockwork {
+  /** The database's clock, in milliseconds. */
+  now(): Promise<number>
+  /**
+   * Takes or renews the lease of that name for `owner`; null while another holds it.
+   * `fence` grows each time the holder changes.
+   */
+  takeLease(name: string, owner: string, ttlMs: number): Promise<{ fence: number } | null>
+  releaseLease(name: string, owner: string): Promise<void>
+}
+
+export interface Instances {
+  /** Registers the instance and leases it a number (0 to 1023) that no other live one has. */
+  registerInstance(instance: InstanceSign): Promise<number>
+  /** The sign of life; false where the instance is not registered (any more). */
+  touchInstance(instance: InstanceSign): Promise<boolean>
+  signOffInstance(instanceId: string): Promise<void>
+  /** Every instance that is registered, and the time by the clock that `seenAtMs` is of. */
+  listInstances(): Promise<{ nowMs: number; instances: InstanceRecord[] }>
+  /** Asks every other instance to store what it holds: raises their `flushWanted`. */
+  requestFlush(byInstanceId: string): Promise<void>
+  /** The newest request to this instance; 0 where there was none. */
+  flushWanted(instanceId: string): Promise<number>
+  /** Everything that was held when `wanted` was read is stored. */
+  reportFlush(instanceId: string, wanted: number, written: Readonly<Record<string, number>>): Promise<void>
+  /** Removes an instance that was not seen since; false where it was. */
+  forgetInstance(instanceId: string, seenUntilMs: number): Promise<boolean>
+}
+
+export interface Tombstones {
+  /** A delete of everything of a group up to a stamp begins. */
+  putTombstone(collection: string, group: string, stamp: Stamp): Promise<void>
+  /**
+   * The same, if the group's row is still the one that was examined, in one transaction. `seen` are its
+   * stored stamps as `stampsOf` read them; null where there was no row. Answers whether it was put.
+   */
+  putTombstoneIfUnchanged(
+    collection: Collection,
+    group: string,
+    stamp: Stamp,
+    seen: Uint8Array | null,
+  ): Promise<boolean>
+  /** The stamps of a group's own row as they are stored; null where there is none. */
+  stampsOf(collection: Collection, group: string): Promise<Uint8Array | null>
+  finishTombstone(collection: string, group: string, stamp: Stamp): Promise<void>
+  isBeingErased(collection: string, group: string): Promise<boolean>
+  /** The greatest delete of each of the groups that had one. */
+  tombstonesOf(collection: string, groups: readonly string[]): Promise<Map<string, Stamp>>
+  unfinishedTombstones(limit: number): Promise<Tombstone[]>
+  /** Finished ones older than `ageMs` that were not applied once more yet, the oldest first. */
+  unrepeatedTombstones(ageMs: number, limit: number): Promise<Tombstone[]>
+  markRepeated(tombstone: Tombstone): Promise<void>
+  /** Removes up to `limit` finished ones older than `ageMs`; answers how many. */
+  purgeTombstones(ageMs: number, limit: number): Promise<number>
+}
+
+export interface DeadLetters {
+  /** One that is there already counts an attempt more. */
+  putDeadLetters(letters: readonly DeadLetter[]): Promise<void>
+  countDeadLetters(filter: LetterFilter): Promise<number>
+  /** The newest id first, or onwards from `after` in ascending order of ids where that is given ('' = from the first). */
+  listDeadLetters(
+    filter: LetterFilter,
+    page: { limit: number; offset?: number; after?: string },
+  ): Promise<StoredLetter[]>
+  /** Answers how many there were. */
+  removeDeadLetters(ids: readonly string[]): Promise<number>
+  /** Removes the letters of a group up to a stamp. */
+  deleteDeadLetters(collection: string, group: string, stamp: Stamp): Promise<void>
+}
