@@ -17,13 +17,13 @@ const MIN_RATIO = 0.6
 const MAX_P99_MS = 10
 
 /** A server under load, and how far its sessions have been numbered. */
-interface Contestant {
+export interface Contestant {
   name: string
   server: RunningServer
   settle(): Promise<void>
 }
 
-interface Burst {
+export interface Burst {
   /** Accepted while it lasted; the buffer takes what is not stored yet. */
   rowsPerSecond: number
   /** Accepted and stored, the time of draining included: what could go on for ever. */
@@ -33,7 +33,7 @@ interface Burst {
 }
 
 /** Flushes hold off: what accepting costs by itself. */
-const HELD = {
+export const HELD = {
   MAX_BUFFER_SIZE: '1000000',
   BUFFER_MAX_ROWS: '1000000',
   BUFFER_MAX_BYTES: String(2 * 1024 ** 3),
@@ -43,7 +43,8 @@ const HELD = {
 
 let sessions = 0
 
-async function burst({ server, settle }: Contestant, durationMs: number): Promise<Burst> {
+/** Posts batches for a while, as fast as they are answered, then lets the server store them. */
+export async function burst({ server, settle }: Contestant, durationMs: number): Promise<Burst> {
   const before = await processFigures(server.pid)
   const load = await runLoad({
     target: { type: 'batches', url: server.url, path: PATH, tasks: TASKS, firstSession: sessions },

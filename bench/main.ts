@@ -3,6 +3,7 @@ import { benchAccept } from './accept.ts'
 import { type BenchmarkName, type BenchOptions, HELP, parseBenchArgs, UsageError } from './args.ts'
 import { type Figure, tableText } from './figures.ts'
 import { benchFlush } from './flush.ts'
+import { benchJournal } from './journal.ts'
 import { machineLine } from './machine.ts'
 import { benchQueries } from './queries.ts'
 import { benchRestore } from './restore.ts'
@@ -17,6 +18,7 @@ const RUN: Record<BenchmarkName, Benchmark> = {
   b: benchFlush,
   c: benchQueries,
   d: benchRestore,
+  e: benchJournal,
 }
 
 const EXIT_USAGE = 2

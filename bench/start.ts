@@ -5,7 +5,7 @@ import { type Figure, limit, pairFigure } from './figures.ts'
 import { processFigures } from './process_figures.ts'
 import { connectRaw } from './raw_http.ts'
 import { launchService, type RunningServer, startBare, startService } from './servers.ts'
-import { createStore } from './store.ts'
+import { type BenchStore, createStore } from './store.ts'
 import { batchRequest } from './tasks.ts'
 
 const MAX_START_MS = 500
@@ -61,17 +61,7 @@ async function memory(options: BenchOptions, say: (line: string) => void): Promi
   const store = await createStore(options)
   stack.defer(store.drop)
   const rows = options.quick ? 50_000 : store.config.buffer.max_rows
-  let env = store.env
-  let goAway = async () => {}
-  if (store.url !== null) {
-    const proxy = await openProxy({ to: store.url })
-    stack.defer(proxy.close)
-    env = { ...env, DATABASE_URL: proxy.url }
-    goAway = proxy.refuse
-  } else {
-    // A file can't go away: nothing makes the buffer flush instead.
-    env = { ...env, FLUSH_INTERVAL: '3600', MAX_BUFFER_SIZE: String(rows), BUFFER_FLUSH_BYTES: '268435456' }
-  }
+  const { env, goAway } = await detachable(store, { rows, stack })
   const service = await startService(env)
   stack.defer(service.kill)
   const keeping = await startBare('bare_server.ts', ['keep'])
@@ -89,8 +79,23 @@ async function memory(options: BenchOptions, say: (line: string) => void): Promi
   })
 }
 
+/** An environment in which the store can be made to take nothing any more. */
+export async function detachable(
+  store: BenchStore,
+  { rows, stack }: { rows: number; stack: AsyncDisposableStack },
+): Promise<{ env: Record<string, string>; goAway(): Promise<void> }> {
+  if (store.url !== null) {
+    const proxy = await openProxy({ to: store.url })
+    stack.defer(proxy.close)
+    return { env: { ...store.env, DATABASE_URL: proxy.url }, goAway: proxy.refuse }
+  }
+  // A file can't go away: nothing makes the buffer flush instead.
+  const held = { FLUSH_INTERVAL: '3600', MAX_BUFFER_SIZE: String(rows), BUFFER_FLUSH_BYTES: '268435456' }
+  return { env: { ...store.env, ...held }, goAway: async () => {} }
+}
+
 /** MiB by which a server grows while it accepts so many rows. */
-async function growth(server: RunningServer, rows: number): Promise<number> {
+export async function growth(server: RunningServer, rows: number): Promise<number> {
   const before = await processFigures(server.pid)
   const connection = await connectRaw(server.url)
   const request = batchRequest({ path: PATH, host: new URL(server.url).host, tasks: TASKS })

@@ -1,22 +1,31 @@
 /** Puts the house together: config → backends → router → buffer → slices → jobs; closes them in reverse. */
 import { createApp } from './app.ts'
-import type { Coordination } from './backends/backend.ts'
-import { openBackend } from './backends/catalog.ts'
-import { type BackendMonitor, watchBackend } from './backends/monitor.ts'
+import { openBackend, openJournals, warnOfRowsLeft } from './backends/catalog.ts'
+import type { Coordination } from './backends/coordination.ts'
+import { type BackendMonitor, guardedCoordination, watchBackend } from './backends/monitor.ts'
+import { createJournalRecovery } from './buffer/journal_recovery.ts'
+import { createLedger } from './buffer/ledger.ts'
 import { createStampSource } from './buffer/stamp_source.ts'
 import { createWriteBuffer } from './buffer/write_buffer.ts'
+import { createCensus } from './cluster/census.ts'
+import { createDatabaseClock } from './cluster/clock.ts'
+import { createCoverage } from './cluster/coverage.ts'
 import { createInstanceRegistry } from './cluster/instances.ts'
 import { createJobRunner } from './cluster/jobs.ts'
+import { createReplayedRows } from './cluster/replayed.ts'
 import { COLLECTIONS } from './collections/catalog.ts'
 import { createRouter } from './collections/router.ts'
 import { translationSessions } from './collections/translation.ts'
 import { type Config, redactConfig } from './config/mod.ts'
-import { systemClock } from './lib/clock.ts'
 import { AppError, messageOf } from './lib/errors.ts'
 import type { Logger } from './lib/log.ts'
 import { withDeadline } from './lib/retry.ts'
+import { deadLetterRoutes } from './system/dead_letter_routes.ts'
+import { createDeadLetterService } from './system/dead_letters.ts'
+import { instanceRoutes } from './system/instance_routes.ts'
 import { createSystem } from './system/mod.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
+import { createStorageSizes } from './telemetry/storage_sizes.ts'
 import { createTranslation } from './translation/mod.ts'
 
 export interface Service {
@@ -45,7 +54,6 @@ interface ComposeOptions {
   role?: 'serve' | 'migrate'
 }
 
-const STORAGE_BYTES_EVERY_MS = 60_000
 /** The share of a request's time that its store may take: the answer is to be there in time too. */
 const STORE_SHARE = 0.9
 /** A store that is gone can't be taken leave of. */
@@ -60,8 +68,7 @@ export async function compose({
   log,
   role = 'serve',
 }: ComposeOptions): Promise<Service> {
-  const clock = systemClock
-  const startedAtMs = clock.nowMs()
+  const startedAtMs = Date.now()
   const { promise: failed, reject: fail } = Promise.withResolvers<never>()
   failed.catch(() => undefined) // main awaits it; a test need not
   let phase: 'running' | 'draining' | 'stopping' = 'running'
@@ -93,68 +100,98 @@ export async function compose({
     onOperation: (...operation) => metrics.onOperation(...operation),
   })
   const home = router.backendOf(translationSessions)
-  const coordination: Coordination = guarded(home)
+  const coordination: Coordination = guardedCoordination(home)
+  const clock = createDatabaseClock({
+    readDatabaseMs: () => home.backend.coordination!.now(),
+    local: { nowMs: Date.now, monotonicMs: () => performance.now() },
+    log,
+  })
   const registry = createInstanceRegistry({
     coordination: home.backend.coordination!,
     instanceId,
     version,
     log,
     bufferedRows: () => buffer.status().rows,
+    isUp: () => home.state() === 'up',
+    async flush() {
+      const reports = await buffer.flush()
+      return {
+        written: Object.fromEntries([...reports].map(([name, { written }]) => [name, written])),
+        ok: ![...reports.values()].some(({ failure }) => failure),
+      }
+    },
   })
+  const coverage = createCoverage({ coordination, instanceId })
+  const census = createCensus({ coordination, log })
   const stamps = createStampSource({ clock, instanceNumber: registry.number })
+  const buffered = COLLECTIONS.filter((collection) => collection.buffered)
+  const ledger = createLedger({
+    collections: buffered,
+    durability: config.buffer.journal,
+    highWater: stamps.last,
+    instanceNumber: () => (registry.registered() ? registry.number() : null),
+    clockOffsetMs: clock.offsetMs,
+    log,
+  })
   const buffer = createWriteBuffer({
     config: config.buffer,
-    collections: COLLECTIONS.filter(({ buffered }) => buffered),
+    collections: buffered,
     storeOf: router.records,
     coordination,
+    ledger,
     clock,
     log,
     onFlush: (...flush) => metrics.onFlush(...flush),
-    onRows: (...rows) => metrics.onRows(...rows),
   })
-  const storageBytes = new Map<string, number>()
+  const replayedRows = createReplayedRows({ coordination, instanceId })
+  const recovery =
+    config.buffer.journal === 'off'
+      ? null
+      : createJournalRecovery({
+          store: await openJournals({
+            folder: `${config.service.data_dir}/journal`,
+            instanceId,
+            durability: config.buffer.journal,
+          }),
+          ledger,
+          buffer,
+          collections: buffered,
+          log,
+          async onAdopted(id, rows) {
+            await coordination.signOffInstance(id)
+            await replayedRows.add(rows)
+          },
+        })
+  let journalRead = recovery === null
+  const sizes = createStorageSizes({ backends: router.backends, log })
   metrics = createMetrics({
     buffer() {
-      const { rows, bytes, capacityRows, collections } = buffer.status()
-      const nowMs = clock.nowMs()
+      const { collections, ...whole } = buffer.status()
+      const ageOf = (atMs: number | null) => (atMs === null ? 0 : Math.max(0, clock.nowMs() - atMs) / 1000)
       return {
-        rows,
-        bytes,
-        capacityRows,
-        collections: collections.map(({ oldestAtMs, ...figures }) => ({
-          ...figures,
-          oldestAgeSeconds: oldestAtMs === null ? 0 : Math.max(0, nowMs - oldestAtMs) / 1000,
-        })),
+        ...whole,
+        collections: collections.map((one) => ({ ...one, oldestAgeSeconds: ageOf(one.oldestAtMs) })),
       }
     },
+    journal() {
+      const { failure, faults, sizeBytes } = ledger.status()
+      return { failing: failure !== null, faults: faults.length, bytes: sizeBytes }
+    },
+    cluster: () => ({ instances: census.counts(), clockErrorMs: clock.errorMs() }),
     pools: () =>
       router.backends().map(({ backend, state }) => ({
         backend: backend.name,
         up: state() === 'up',
         ...(backend.pool?.() ?? { active: 0, idle: 0, waiting: 0, max: 0 }),
       })),
-    storageBytes: () => [...storageBytes].map(([backend, bytes]) => ({ backend, bytes })),
+    storageBytes: sizes.all,
   })
-
-  /** Moving a collection to another backend moves no rows: whoever did so should hear of it. */
-  async function warnOfRowsLeft(): Promise<void> {
-    for (const [name, spec] of Object.entries(config.storage.backends)) {
-      if (spec.type !== 'sqlite') continue
-      const moved = COLLECTIONS.filter((collection) => config.storage.routes[collection.name] !== name)
-      if (moved.length === 0) continue
-      const { rowsLeftIn } = await import('./backends/sqlite/left_behind.ts')
-      const rows = rowsLeftIn(spec.config.path, moved)
-      if (Object.keys(rows).length > 0) {
-        log.error('RECORDS WERE LEFT in an embedded store that these collections are no longer routed to', {
-          meta: { backend: name, path: spec.config.path, rows },
-        })
-      }
-    }
-  }
 
   /** At first contact: the tables are there, the instance gets its number. */
   async function onPrepared(name: string): Promise<void> {
-    if (role === 'serve' && monitors.get(name) === home) await registry.register()
+    if (role === 'migrate' || monitors.get(name) !== home) return
+    await registry.register()
+    await clock.sample()
   }
 
   function refusal(): AppError | null {
@@ -163,11 +200,11 @@ export async function compose({
         detail: 'This instance is shutting down.',
         retryAfterSeconds: 1,
       })
-    if (registry.registered()) return null
-    return new AppError('NOT_READY', {
-      detail: 'This instance has not reached its database yet.',
-      retryAfterSeconds: 1,
-    })
+    const notReady = (detail: string) => new AppError('NOT_READY', { detail, retryAfterSeconds: 1 })
+    if (!journalRead) return notReady('This instance has not read its journal yet.')
+    // Known from a life before, a number and the clock's offset will do.
+    if (registry.registered() && clock.offsetMs() !== null) return null
+    return notReady('This instance has not reached its database yet.')
   }
 
   const translation = createTranslation({
@@ -183,7 +220,11 @@ export async function compose({
     onRestore: (ok) => metrics.onRestore(ok),
     flushTimeoutMs: config.buffer.flush_timeout * 1000,
     restoreTimeoutMs: config.translation.restore_timeout * 1000 * STORE_SHARE,
+    coverage,
+    replayedRows: replayedRows.total,
+    onRemoved: (kind, rows) => metrics.onRemoved(kind, rows),
     deleteMode: config.translation.delete_mode,
+    repeatDeletesAfterMs: config.translation.repeat_deletes_after * 1000,
     exactCountLimit: config.translation.count_exact_limit,
     countKeepMs: config.translation.count_cache * 1000,
     retention: {
@@ -195,12 +236,32 @@ export async function compose({
       incompleteDays: config.retention.incomplete_days,
     },
   })
+  const deadLetters = createDeadLetterService({
+    coordination,
+    collections: buffered,
+    buffer,
+    refusal,
+    flushTimeoutMs: config.buffer.flush_timeout * 1000,
+    log,
+  })
   const system = createSystem({
     version,
     instanceId,
     startedAtMs,
     nowMs: clock.nowMs,
     buffer: buffer.status,
+    topSessions(limit) {
+      const all = buffered.flatMap((collection) => buffer.topGroups(collection, limit))
+      const rows = new Map<string, number>()
+      for (const one of all) rows.set(one.group, (rows.get(one.group) ?? 0) + one.rows)
+      const sums = [...rows].map(([group, sum]) => ({ group, rows: sum }))
+      return sums.sort((a, b) => b.rows - a.rows).slice(0, limit)
+    },
+    journal: ledger.status,
+    routes: [
+      (routes) => deadLetterRoutes(routes, { deadLetters, collections: buffered }),
+      instanceRoutes({ coordination }),
+    ],
     backends: () =>
       router.backends().map(({ backend, state, lastHealth }) => ({
         name: backend.name,
@@ -224,18 +285,6 @@ export async function compose({
     slices: [translation, system],
   })
   const jobs = createJobRunner({ coordination, instanceId, jobs: translation.jobs, log })
-  let sizing: ReturnType<typeof setInterval> | null = null
-
-  async function measureStorage(): Promise<void> {
-    for (const { backend, state } of router.backends()) {
-      if (state() !== 'up' || !backend.records) continue
-      try {
-        storageBytes.set(backend.name, await backend.records.sizeBytes())
-      } catch (error) {
-        log.debug('size of storage not read', { meta: { backend: backend.name, error: messageOf(error) } })
-      }
-    }
-  }
 
   const storedRows = () => buffer.status().collections.reduce((sum, { counts }) => sum + counts.stored, 0)
 
@@ -256,6 +305,22 @@ export async function compose({
     }
   }
 
+  /** What a life before left comes first; then the others may count on this instance. */
+  async function takeUp(): Promise<void> {
+    await recovery?.open((state) => {
+      stamps.resume(state.highWater)
+      if (state.instanceNumber !== null) registry.assume(state.instanceNumber)
+      if (state.clockOffsetMs !== null) clock.assume(state.clockOffsetMs)
+    })
+    journalRead = true
+    registry.start()
+    await home.prepared
+    recovery?.start()
+    await replayedRows
+      .add(recovery?.replayedRows() ?? 0)
+      .catch((error) => log.warn('replayed rows not counted', { meta: { error: messageOf(error) } }))
+  }
+
   const prepared = Promise.all([...monitors.values()].map((monitor) => monitor.prepared)).then(
     () => undefined,
   )
@@ -268,17 +333,17 @@ export async function compose({
 
     start() {
       for (const monitor of monitors.values()) {
-        monitor.prepared.then(measureStorage, fail)
+        monitor.prepared.then(sizes.measure, fail)
         monitor.start()
       }
       if (role === 'migrate') return
-      warnOfRowsLeft().catch((error) =>
-        log.debug('embedded store not examined', { meta: { error: messageOf(error) } }),
-      )
-      registry.start()
+      warnOfRowsLeft({ collections: COLLECTIONS, ...config.storage, log })
+      clock.start()
       buffer.start()
+      sizes.start()
+      census.start()
+      takeUp().catch(fail)
       home.prepared.then(jobs.start, () => undefined) // `failed` tells of that
-      sizing = setInterval(measureStorage, STORAGE_BYTES_EVERY_MS)
     },
 
     async shutdown(closeServer) {
@@ -286,7 +351,8 @@ export async function compose({
       registry.setState('draining')
       await new Promise((resume) => setTimeout(resume, config.service.drain_grace * 1000))
       phase = 'stopping'
-      if (sizing) clearInterval(sizing)
+      sizes.stop()
+      census.stop()
       const storedBefore = storedRows()
       const wholeMs = config.service.shutdown_timeout * 1000
       const endsAtMs = clock.nowMs() + wholeMs
@@ -302,30 +368,15 @@ export async function compose({
         others.catch((error) => log.debug('background work left', { meta: { error: messageOf(error) } })),
       ])
       await closeServer?.(Math.max(0, endsAtMs - CLOSE_TIMEOUT_MS - clock.nowMs()))
+      await recovery?.stop()
       const rowsLeft = buffer.status().rows // a flush may have ended meanwhile
       buffer.stop()
+      clock.stop()
       registry.stop()
+      ledger.close()
       if (rowsLeft === 0) await signOff()
       for (const monitor of monitors.values()) await closeBackend(monitor)
       return { rowsLeft, rowsStored: storedRows() - storedBefore }
     },
   }
-}
-
-/** Coordination that fails at once while its backend is known to be down, and tells of outages. */
-function guarded(monitor: BackendMonitor): Coordination {
-  const inner = monitor.backend.coordination!
-  const methods = Object.entries(inner).map(([name, method]) => [
-    name,
-    async (...args: unknown[]) => {
-      monitor.assertUp()
-      try {
-        return await (method as (...args: unknown[]) => Promise<unknown>)(...args)
-      } catch (error) {
-        monitor.suspect()
-        throw error
-      }
-    },
-  ])
-  return Object.fromEntries(methods) as unknown as Coordination
 }

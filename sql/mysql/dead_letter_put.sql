@@ -1,4 +1,4 @@
--- Parameters: collection, record_key, stamp, id, group_key, reason, error_code, record, stamps, accepted_at.
+-- The line of values is repeated, once a letter. Parameters: collection, record_key, stamp, id, group_key, reason, error_code, record, stamps, accepted_at.
 INSERT INTO dead_letters (collection, record_key, stamp, id, group_key, reason, error_code, record, stamps, accepted_at, failed_at, attempts)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED), 1)
 ON DUPLICATE KEY UPDATE

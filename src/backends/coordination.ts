@@ -18,6 +18,15 @@ export interface StoredLetter extends DeadLetter {
   attempts: number
 }
 
+/** A letter without its row. */
+export interface FoundLetter {
+  id: string
+  /** How often it was refused: tells whether that happened again. */
+  attempts: number
+  /** Bytes of its row as it is stored. */
+  bytes: number
+}
+
 /** All that are given hold together. */
 export interface LetterFilter {
   ids?: readonly string[]
@@ -137,13 +146,18 @@ export interface DeadLetters {
   /** One that is there already counts an attempt more. */
   putDeadLetters(letters: readonly DeadLetter[]): Promise<void>
   countDeadLetters(filter: LetterFilter): Promise<number>
-  /** The newest id first, or onwards from `after` in ascending order of ids where that is given ('' = from the first). */
+  /** The newest id first; with `before`, those below that id. */
   listDeadLetters(
     filter: LetterFilter,
-    page: { limit: number; offset?: number; after?: string },
+    page: { limit: number; offset?: number; before?: string },
   ): Promise<StoredLetter[]>
-  /** Answers how many there were. */
-  removeDeadLetters(ids: readonly string[]): Promise<number>
+  /** In ascending order of ids from above `after` on ('' = from the first), without their rows. */
+  findDeadLetters(filter: LetterFilter, page: { limit: number; after: string }): Promise<FoundLetter[]>
+  /**
+   * Removes letters, but none that was refused again since it was found: its row is nowhere else.
+   * Answers how many were removed.
+   */
+  removeDeadLetters(letters: readonly Pick<FoundLetter, 'id' | 'attempts'>[]): Promise<number>
   /** Removes the letters of a group up to a stamp. */
   deleteDeadLetters(collection: string, group: string, stamp: Stamp): Promise<void>
 }

@@ -3,6 +3,7 @@ import { messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { createBackoff } from '../lib/retry.ts'
 import { type Backend, BackendError, type HealthStatus } from './backend.ts'
+import type { Coordination } from './coordination.ts'
 
 export type BackendState = 'starting' | 'up' | 'down'
 
@@ -114,4 +115,22 @@ export function watchBackend({ backend, migrate, log, onUp, onPrepared }: Monito
       if (timer) clearTimeout(timer)
     },
   }
+}
+
+/** Coordination that fails at once while its backend is known to be down, and tells of outages. */
+export function guardedCoordination(monitor: BackendMonitor): Coordination {
+  const inner = monitor.backend.coordination!
+  const methods = Object.entries(inner).map(([name, method]) => [
+    name,
+    async (...args: unknown[]) => {
+      monitor.assertUp()
+      try {
+        return await (method as (...args: unknown[]) => Promise<unknown>)(...args)
+      } catch (error) {
+        monitor.suspect()
+        throw error
+      }
+    },
+  ])
+  return Object.fromEntries(methods) as unknown as Coordination
 }

@@ -1,9 +1,11 @@
 /** Writes what a partition holds: one flush runs, at most one more waits, and a call joins the waiting one. */
-import { BackendError, type Coordination, type DeadLetter, type RecordStore } from '../backends/backend.ts'
+import { BackendError, type RecordStore } from '../backends/backend.ts'
+import type { Coordination, DeadLetter } from '../backends/coordination.ts'
 import { newestStamp } from '../collections/row.ts'
 import type { Stamp } from '../collections/stamp.ts'
 import type { BatchSize } from './adapt.ts'
-import type { Entry, Partition } from './partition.ts'
+import type { Entry, Partition, Restored } from './partition.ts'
+import { type Sifted, sift } from './sift.ts'
 
 export interface FlushReport {
   /** Rows in statements that committed. */
@@ -13,12 +15,30 @@ export interface FlushReport {
   failure: Error | null
 }
 
+/** What became of the rows of a chunk. */
+export interface ChunkEnd {
+  stored: readonly Entry[]
+  voided: readonly Entry[]
+  /** Entries of which something is a dead letter now; a part of one may be stored as well. */
+  condemned: readonly Entry[]
+  /** Refused, and past what dead letters may be kept of its session: to be parked. */
+  parked: readonly Entry[]
+}
+
 export interface FlusherEvents {
   onChunk(rows: number, durationMs: number): void
-  onStored(rows: number): void
-  /** Rows of a failed flush that met a newer one of their key, or a delete. */
-  onRestored(back: { merged: number; voided: number }): void
+  onEnd(end: ChunkEnd): void
+  /** Rows of a failed flush are among the live ones again. */
+  onRestored(restored: Restored): void
   onDeadLettered(letters: readonly DeadLetter[]): void
+}
+
+export interface FlusherLimits {
+  /** Fields older than this are never written. */
+  expireAfterMs: number
+  /** Dead letters of one session, and of all. */
+  lettersPerGroup: number
+  letters: number
 }
 
 interface FlusherOptions extends FlusherEvents {
@@ -27,6 +47,8 @@ interface FlusherOptions extends FlusherEvents {
   coordination: Coordination
   batch: BatchSize
   maxConnections: number
+  limits: FlusherLimits
+  nowMs(): number
 }
 
 export interface Flusher {
@@ -38,39 +60,86 @@ export interface Flusher {
 }
 
 const REMEMBERED_REFUSALS = 5000
+const ERASED_AT_ONCE = 2000
 
 export function createFlusher(options: FlusherOptions): Flusher {
-  const { partition, store, coordination, batch } = options
+  const { partition, store, coordination, batch, limits } = options
   const { collection } = partition
+  /** Deletes are of the whole group, under the name of the collection that it is the key of. */
+  const groupOwner = collection.parent?.name ?? collection.name
   let running: Promise<FlushReport> | null = null
   let waiting: Promise<FlushReport> | null = null
   const refusals = new Map<string, { stamp: Stamp; reason: string }>()
 
   async function writeChunk(entries: readonly Entry[], report: FlushReport): Promise<void> {
+    const groups = [...new Set(entries.map(({ row }) => row.key[0]!))]
+    const before = await coordination.tombstonesOf(groupOwner, groups)
+    const sifted = sift(entries, before, options.nowMs() - limits.expireAfterMs)
+    const refused = await write(sifted)
+    const letters = [...sifted.expired, ...refused].map(({ entry, row, code, reason }) => ({
+      entry,
+      letter: { collection: collection.name, row, code, reason },
+    }))
+    const kept = await withinCaps(letters)
+    if (kept.length > 0) await coordination.putDeadLetters(kept.map(({ letter }) => letter))
+    // Deletes that committed while the rows were on their way are carried out once more, before anything is let go.
+    await eraseLate(groups, before)
+
+    const failed = new Set(refused.map(({ entry }) => entry))
+    const held = new Set(letters.filter((one) => !kept.includes(one)).map(({ entry }) => entry))
+    const condemned = new Set(kept.map(({ entry }) => entry))
+    const stored = sifted.write.map(({ entry }) => entry).filter((entry) => !failed.has(entry))
+    options.onEnd({
+      stored: stored.filter((entry) => !held.has(entry) && !condemned.has(entry)),
+      voided: sifted.voided,
+      condemned: [...condemned].filter((entry) => !held.has(entry)),
+      parked: [...held],
+    })
+    for (const { letter } of letters) remember(letter)
+    if (kept.length > 0) options.onDeadLettered(kept.map(({ letter }) => letter))
+    report.refused += kept.length
+    report.written += stored.length
+  }
+
+  /** Answers the rows that the store refuses for what they are. */
+  async function write({ write: rows }: Sifted) {
+    if (rows.length === 0) return []
     const start = performance.now()
     const { refused } = await store.write(
       collection,
-      entries.map(({ row }) => row),
+      rows.map(({ row }) => row),
     )
     const durationMs = performance.now() - start
     batch.observe(durationMs)
-    options.onChunk(entries.length, durationMs)
-    if (refused.length > 0) {
-      const letters = refused.map(({ index, code, reason }) => ({
-        collection: collection.name,
-        row: entries[index]!.row,
-        code,
-        reason,
-      }))
-      await coordination.putDeadLetters(letters)
-      for (const letter of letters) remember(letter)
-      options.onDeadLettered(letters)
-      report.refused += refused.length
+    options.onChunk(rows.length, durationMs)
+    return refused.map(({ index, code, reason }) => ({ ...rows[index]!, code, reason }))
+  }
+
+  /** Those of the letters that may be kept: so many of a session, and so many in all. */
+  async function withinCaps<T extends { letter: DeadLetter }>(letters: readonly T[]): Promise<T[]> {
+    if (letters.length === 0) return []
+    let room = limits.letters - (await coordination.countDeadLetters({}))
+    const rooms = new Map<string, number>()
+    const kept: T[] = []
+    for (const one of letters) {
+      const group = one.letter.row.key[0]!
+      const left =
+        rooms.get(group) ??
+        limits.lettersPerGroup - (await coordination.countDeadLetters({ collection: collection.name, group }))
+      rooms.set(group, left - 1)
+      if (left <= 0 || room <= 0) continue
+      room--
+      kept.push(one)
     }
-    partition.settle(entries)
-    const written = entries.length - refused.length
-    report.written += written
-    options.onStored(written)
+    return kept
+  }
+
+  async function eraseLate(groups: readonly string[], known: ReadonlyMap<string, Stamp>): Promise<void> {
+    for (const [group, stamp] of await coordination.tombstonesOf(groupOwner, groups)) {
+      if (stamp <= (known.get(group) ?? 0n)) continue
+      while ((await store.erase(collection, group, stamp, ERASED_AT_ONCE)) === ERASED_AT_ONCE);
+      await coordination.deleteDeadLetters(collection.name, group, stamp)
+    }
   }
 
   function remember(letter: DeadLetter): void {

@@ -1,16 +1,29 @@
 /**
- * The unstored rows of one collection, one a key: `live` takes what arrives, `draining` is what a flush has
- * swapped out and not settled yet. Groups (sessions) are the outer level, so a session's rows are at hand.
+ * The unstored rows of one collection, one a key and state: `live` takes what arrives, `draining` is what a
+ * flush has swapped out and not settled yet, `parked` is what its store refuses and no dead letter may hold.
+ * Groups (sessions) are the outer level, so a session's rows are at hand.
  */
 import type { Collection } from '../collections/definition.ts'
-import { memoryOf, merge, newestStamp, type Row, stampAt } from '../collections/row.ts'
-import { ABSENT, type Stamp, stampMs } from '../collections/stamp.ts'
+import { erasedUpTo, memoryOf, merge, type Row } from '../collections/row.ts'
+import type { Stamp } from '../collections/stamp.ts'
 
 export interface Entry {
   row: Row
   bytes: number
-  /** When the oldest part of it was accepted here, in milliseconds. */
+  /** When the oldest part of it was accepted, in milliseconds. */
   acceptedAtMs: number
+  /** Its record in the journal. */
+  recordId: number
+  /** A dead letter that is tried again. */
+  replayed: boolean
+}
+
+/** Where an entry went, and what was there before, so that it can be taken back. */
+export interface Placement {
+  /** The entry that holds the row now. */
+  entry: Entry
+  /** What that entry was before the row was merged into it; null where it is the row's own. */
+  before: Entry | null
 }
 
 /** A delete of what a group held up to a stamp. */
@@ -19,13 +32,35 @@ export interface Erasure {
   stamp: Stamp
 }
 
+/** What a delete did to the rows that were held. */
+export interface Erased {
+  voided: Entry[]
+  changed: Entry[]
+}
+
+/** An entry that was merged into another one of its key. */
+export interface Meeting {
+  from: Entry
+  into: Entry
+}
+
+/** What became of draining rows that were not settled. */
+export interface Restored {
+  merged: Meeting[]
+  voided: Entry[]
+  /** Those that a delete left a part of. */
+  changed: Entry[]
+}
+
 type Groups = Map<string, Map<string, Entry>>
 
 export interface Partition {
   readonly collection: Collection
-  /** Answers whether the row is one more, or was merged into one that is there. */
-  add(entry: Entry): 'added' | 'merged'
-  /** What is held of a key, live and draining merged. */
+  /** Takes a row among the live ones. */
+  add(entry: Entry): Placement
+  /** Undoes an `add`, the last one first, before anything else has happened. */
+  takeBack(placement: Placement): void
+  /** What is held of a key in every state, merged. */
   get(key: readonly string[]): Row | undefined
   /** What is held of a group, by the rest of the key. */
   group(group: string): Map<string, Row>
@@ -38,12 +73,17 @@ export interface Partition {
   nextChunk(maxRows: number, maxBytes: number): Entry[]
   /** A chunk's rows are done with. */
   settle(entries: readonly Entry[]): void
-  /** Draining rows that are not settled go back to the live ones; answers how many were merged or voided there. */
-  restore(): { merged: number; voided: number }
-  /** Drops what a delete voids among the live rows, and until `endErase` among those that come back. */
-  beginErase(erasure: Erasure): number
+  /** Draining rows that are not settled go back to the live ones. */
+  restore(): Restored
+  /** Draining rows that are kept out of the flushes from now on; answers those that were merged there. */
+  park(entries: readonly Entry[]): Meeting[]
+  /** A group's parked rows go back to the live ones; answers those that were merged there. */
+  unpark(group: string): Meeting[]
+  parkedGroups(): ReadonlySet<string>
+  /** Drops what a delete voids among the live and parked rows, and until `endErase` among those that come back. */
+  beginErase(erasure: Erasure): Erased
   endErase(erasure: Erasure): void
-  rows(): { live: number; draining: number }
+  rows(): { live: number; draining: number; parked: number }
   bytes(): number
   oldestAtMs(): number | null
   /** Groups with the most rows. */
@@ -57,91 +97,128 @@ export function restOf(key: readonly string[]): string {
   return key.length === 2 ? key[1]! : key.slice(1).join(REST_SEPARATOR)
 }
 
+/** Merges a row into the entry that holds its key. */
+function unite(into: Entry, from: Entry): void {
+  into.row = merge(into.row, from.row)
+  into.bytes = Math.max(into.bytes, from.bytes, memoryOf(into.row))
+  into.acceptedAtMs = Math.min(into.acceptedAtMs, from.acceptedAtMs)
+  into.replayed ||= from.replayed
+}
+
+/** Rows in one state, and their number. */
+function createRoom() {
+  const groups: Groups = new Map()
+  let rows = 0
+  let oldestMs: number | null = null
+  return {
+    groups,
+    rows: () => rows,
+    oldestMs: () => oldestMs,
+    find: (group: string, rest: string) => groups.get(group)?.get(rest),
+    put(entry: Entry): void {
+      const group = entry.row.key[0]!
+      let held = groups.get(group)
+      if (!held) {
+        held = new Map()
+        groups.set(group, held)
+      }
+      held.set(restOf(entry.row.key), entry)
+      rows++
+      this.age(entry.acceptedAtMs)
+    },
+    /** The oldest that was put since the room was empty: a bound, which costs nothing. */
+    age(acceptedAtMs: number): void {
+      if (oldestMs === null || acceptedAtMs < oldestMs) oldestMs = acceptedAtMs
+    },
+    /** Whether it was that very entry. */
+    drop(entry: Entry): boolean {
+      const group = entry.row.key[0]!
+      const held = groups.get(group)
+      const rest = restOf(entry.row.key)
+      if (held?.get(rest) !== entry) return false
+      held.delete(rest)
+      if (held.size === 0) groups.delete(group)
+      if (--rows === 0) oldestMs = null
+      return true
+    },
+    *entries(): Generator<Entry> {
+      for (const held of groups.values()) yield* held.values()
+    },
+  }
+}
+
 export function createPartition(collection: Collection): Partition {
-  let live: Groups = new Map()
-  let draining: Groups = new Map()
+  let live = createRoom()
+  let draining = createRoom()
+  const parked = createRoom()
   let untaken: Iterator<Entry> | null = null
   const erasures = new Set<Erasure>()
-  let liveRows = 0
-  let drainingRows = 0
   let bytes = 0
-  let liveOldestMs: number | null = null
-  let drainingOldestMs: number | null = null
+  /** From the oldest state to the newest. */
+  const rooms = () => [parked, draining, live]
 
-  function put(entry: Entry): 'added' | 'merged' {
-    const group = entry.row.key[0]!
-    const rest = restOf(entry.row.key)
-    let rows = live.get(group)
-    if (!rows) {
-      rows = new Map()
-      live.set(group, rows)
-    }
-    const held = rows.get(rest)
+  function add(entry: Entry): Placement {
+    const held = live.find(entry.row.key[0]!, restOf(entry.row.key))
     if (!held) {
-      rows.set(rest, entry)
-      liveRows++
+      live.put(entry)
       bytes += entry.bytes
-      liveOldestMs = Math.min(liveOldestMs ?? entry.acceptedAtMs, entry.acceptedAtMs)
-      return 'added'
+      return { entry, before: null }
     }
-    held.row = merge(held.row, entry.row)
-    const grown = Math.max(held.bytes, entry.bytes, memoryOf(held.row))
-    bytes += grown - held.bytes
-    held.bytes = grown
-    held.acceptedAtMs = Math.min(held.acceptedAtMs, entry.acceptedAtMs)
-    liveOldestMs = Math.min(liveOldestMs ?? entry.acceptedAtMs, entry.acceptedAtMs)
-    return 'merged'
+    const before = { ...held }
+    unite(held, entry)
+    bytes += held.bytes - before.bytes
+    live.age(held.acceptedAtMs)
+    return { entry: held, before }
   }
 
-  function* entries(groups: Groups): Generator<Entry> {
-    for (const rows of groups.values()) yield* rows.values()
+  function whole(group: string, rest: string): Row | undefined {
+    let row: Row | undefined
+    for (const room of rooms()) {
+      const held = room.find(group, rest)
+      if (held) row = row ? merge(row, held.row) : held.row
+    }
+    return row
   }
 
-  const lookUp = (groups: Groups, group: string, rest: string) => groups.get(group)?.get(rest)?.row
+  const groupNames = () => new Set(rooms().flatMap((room) => [...room.groups.keys()]))
 
-  function both(group: string, rest: string): Row | undefined {
-    const older = lookUp(draining, group, rest)
-    const newer = lookUp(live, group, rest)
-    return older && newer ? merge(older, newer) : (newer ?? older)
+  function groupRows(group: string): Map<string, Row> {
+    const held = new Map<string, Row>()
+    for (const room of rooms()) {
+      for (const rest of room.groups.get(group)?.keys() ?? []) held.set(rest, whole(group, rest)!)
+    }
+    return held
+  }
+
+  /** Goes back to the live rows; answers the row that it met there, if it did. */
+  function comeBack(entry: Entry): Entry | null {
+    const { entry: into, before } = add(entry)
+    return before ? into : null
   }
 
   return {
     collection,
-    add: put,
-    get: (key) => both(key[0]!, restOf(key)),
+    add,
 
-    group(group) {
-      const held = new Map<string, Row>()
-      for (const groups of [draining, live]) {
-        for (const rest of groups.get(group)?.keys() ?? []) held.set(rest, both(group, rest)!)
+    takeBack({ entry, before }) {
+      bytes -= entry.bytes
+      if (!before) {
+        live.drop(entry)
+        return
       }
-      return held
+      Object.assign(entry, before)
+      bytes += entry.bytes
     },
 
-    withRest(rest) {
-      const found: Row[] = []
-      for (const group of new Set([...draining.keys(), ...live.keys()])) {
-        const row = both(group, rest)
-        if (row) found.push(row)
-      }
-      return found
-    },
-
-    all() {
-      const found: Row[] = []
-      for (const group of new Set([...draining.keys(), ...live.keys()]))
-        found.push(...this.group(group).values())
-      return found
-    },
+    get: (key) => whole(key[0]!, restOf(key)),
+    group: groupRows,
+    withRest: (rest) => [...groupNames()].flatMap((group) => whole(group, rest) ?? []),
+    all: () => [...groupNames()].flatMap((group) => [...groupRows(group).values()]),
 
     swap() {
       draining = live
-      drainingRows = liveRows
-      drainingOldestMs = liveOldestMs
-      live = new Map()
-      liveRows = 0
-      liveOldestMs = null
-      untaken = entries(draining)
+      live = createRoom()
+      untaken = draining.entries()
     },
 
     nextChunk(maxRows, maxBytes) {
@@ -164,69 +241,96 @@ export function createPartition(collection: Collection): Partition {
     },
 
     settle(done) {
-      for (const entry of done) {
-        const group = entry.row.key[0]!
-        const rows = draining.get(group)
-        if (!rows?.delete(restOf(entry.row.key))) continue
-        if (rows.size === 0) draining.delete(group)
-        drainingRows--
-        bytes -= entry.bytes
-      }
-      if (drainingRows === 0) drainingOldestMs = null
+      for (const entry of done) if (draining.drop(entry)) bytes -= entry.bytes
     },
 
     restore() {
       untaken = null
-      const back = { merged: 0, voided: 0 }
-      for (const entry of entries(draining)) {
+      const restored: Restored = { merged: [], voided: [], changed: [] }
+      const left = draining
+      draining = createRoom()
+      for (const entry of left.entries()) {
         bytes -= entry.bytes
-        const left = [...erasures].reduce<Row | null>(
-          (row, erasure) => row && leftBy(erasure, row),
-          entry.row,
-        )
-        if (!left) back.voided++
-        else if (put({ ...entry, row: left }) === 'merged') back.merged++
+        let row: Row | null = entry.row
+        for (const { group, stamp } of erasures) {
+          if (row && row.key[0] === group) row = erasedUpTo(row, stamp)
+        }
+        if (!row) {
+          restored.voided.push(entry)
+          continue
+        }
+        if (row !== entry.row) {
+          entry.row = row
+          restored.changed.push(entry)
+        }
+        const into = comeBack(entry)
+        if (into) restored.merged.push({ from: entry, into })
       }
-      draining = new Map()
-      drainingRows = 0
-      drainingOldestMs = null
-      return back
+      return restored
     },
+
+    park(entries) {
+      const met: Meeting[] = []
+      for (const entry of entries) {
+        if (!draining.drop(entry)) continue
+        const older = parked.find(entry.row.key[0]!, restOf(entry.row.key))
+        if (!older) {
+          parked.put(entry)
+          continue
+        }
+        bytes -= older.bytes + entry.bytes
+        unite(older, entry)
+        bytes += older.bytes
+        met.push({ from: entry, into: older })
+      }
+      return met
+    },
+
+    unpark(group) {
+      const met: Meeting[] = []
+      for (const entry of [...(parked.groups.get(group)?.values() ?? [])]) {
+        parked.drop(entry)
+        bytes -= entry.bytes
+        const into = comeBack(entry)
+        if (into) met.push({ from: entry, into })
+      }
+      return met
+    },
+
+    parkedGroups: () => new Set(parked.groups.keys()),
 
     beginErase(erasure) {
       erasures.add(erasure)
-      const rows = live.get(erasure.group)
-      if (!rows) return 0
-      let voided = 0
-      for (const [rest, entry] of rows) {
-        const left = leftBy(erasure, entry.row)
-        if (left) {
-          entry.row = left
-          continue
+      const erased: Erased = { voided: [], changed: [] }
+      for (const room of [parked, live]) {
+        for (const entry of [...(room.groups.get(erasure.group)?.values() ?? [])]) {
+          const row = erasedUpTo(entry.row, erasure.stamp)
+          if (row) {
+            entry.row = row
+            erased.changed.push(entry)
+            continue
+          }
+          room.drop(entry)
+          bytes -= entry.bytes
+          erased.voided.push(entry)
         }
-        rows.delete(rest)
-        liveRows--
-        bytes -= entry.bytes
-        voided++
       }
-      if (rows.size === 0) live.delete(erasure.group)
-      if (liveRows === 0) liveOldestMs = null
-      return voided
+      return erased
     },
 
     endErase(erasure) {
       erasures.delete(erasure)
     },
 
-    rows: () => ({ live: liveRows, draining: drainingRows }),
+    rows: () => ({ live: live.rows(), draining: draining.rows(), parked: parked.rows() }),
     bytes: () => bytes,
-    oldestAtMs: () =>
-      drainingOldestMs === null || liveOldestMs === null
-        ? (drainingOldestMs ?? liveOldestMs)
-        : Math.min(drainingOldestMs, liveOldestMs),
+    oldestAtMs() {
+      const oldest = Math.min(...rooms().map((room) => room.oldestMs() ?? Number.POSITIVE_INFINITY))
+      return Number.isFinite(oldest) ? oldest : null
+    },
     topGroups(limit) {
       const counts = new Map<string, number>()
-      for (const groups of [draining, live]) {
+      for (const { groups } of rooms()) {
         for (const [group, rows] of groups) counts.set(group, (counts.get(group) ?? 0) + rows.size)
       }
       return [...counts]
@@ -242,19 +346,4 @@ function compareKeys(a: readonly string[], b: readonly string[]): number {
     if (a[i] !== b[i]) return a[i]! < b[i]! ? -1 : 1
   }
   return 0
-}
-
-/** To the law a delete is a write of nothing: what of a row is newer, null where nothing is. */
-function leftBy({ group, stamp }: Erasure, row: Row): Row | null {
-  if (row.key[0] !== group) return row
-  if (newestStamp(row) <= stamp) return null
-  const createdAtMs = Math.max(row.createdAtMs, stampMs(stamp))
-  if (typeof row.stamps === 'bigint') return { ...row, createdAtMs }
-  const keep = row.values.map((_, slot) => stampAt(row, slot) > stamp)
-  return {
-    key: row.key,
-    values: row.values.map((value, slot) => (keep[slot] ? value : undefined)),
-    stamps: row.values.map((_, slot) => (keep[slot] ? stampAt(row, slot) : ABSENT)),
-    createdAtMs,
-  }
 }

@@ -2,17 +2,21 @@
  * The write buffer: accepts rows in microseconds, and writes each collection in large idempotent upserts at
  * so many rows, seconds or bytes, or when asked. A flush that fails keeps its rows and is tried again.
  */
-import type { Coordination, RecordStore } from '../backends/backend.ts'
+import type { RecordStore } from '../backends/backend.ts'
+import type { Coordination } from '../backends/coordination.ts'
 import type { Collection } from '../collections/definition.ts'
-import type { Row } from '../collections/row.ts'
+import { memoryOf, type Row } from '../collections/row.ts'
 import type { Stamp } from '../collections/stamp.ts'
 import type { Clock } from '../lib/clock.ts'
 import { AppError, messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { createBackoff } from '../lib/retry.ts'
 import { createBatchSize } from './adapt.ts'
+import { createCapacity } from './capacity.ts'
 import { createFlusher, type Flusher, type FlushReport } from './flusher.ts'
-import { createPartition, type Partition } from './partition.ts'
+import type { JournalCounts, JournalRecord } from './journal.ts'
+import type { Ledger } from './ledger.ts'
+import { createPartition, type Meeting, type Partition, type Placement } from './partition.ts'
 
 export interface BufferConfig {
   /** Live rows of a collection that start a flush. */
@@ -30,32 +34,37 @@ export interface BufferConfig {
   slow_flush_ms: number
   fast_flush_ms: number
   flush_connections: number
+  /** Days; fields that waited longer are dead-lettered. */
+  expire_days: number
+  /** Dead letters of one session, and of all: what is beyond stays buffered. */
+  dead_letters_per_session: number
+  max_dead_letters: number
 }
 
-export interface BufferEvents {
-  onFlush(collection: string, rows: number, durationMs: number): void
-  onRows(collection: string, outcome: RowOutcome, rows: number): void
-}
-
-/** Where a row went: the conservation of rows counts these. */
-export type RowOutcome = 'accepted' | 'merged' | 'stored' | 'voided' | 'dead_lettered'
-
-interface WriteBufferOptions extends BufferEvents {
+interface WriteBufferOptions {
   config: BufferConfig
   collections: readonly Collection[]
   storeOf(collection: Collection): RecordStore
   coordination: Coordination
+  ledger: Ledger
   clock: Clock
   log: Logger
+  onFlush(collection: string, rows: number, durationMs: number): void
 }
 
 export interface CollectionStatus {
   collection: string
+  /** Rows that are held, those in flight and those parked included. */
   rows: number
+  inFlight: number
+  /** Refused rows that no dead letter may hold. */
+  parked: number
   bytes: number
   oldestAtMs: number | null
-  counts: Record<RowOutcome, number>
+  counts: Readonly<JournalCounts>
   batchRows: number
+  /** Rows a second that recent flushes stored. */
+  drainRate: number
 }
 
 export interface AcceptedRow {
@@ -67,8 +76,19 @@ export interface AcceptedRow {
 }
 
 export interface WriteBuffer {
-  /** Takes all rows or none. Throws BUFFER_FULL past the hard limit. */
+  /**
+   * Takes all rows or none; they are safe when it resolves. Throws BUFFER_FULL past the hard limit,
+   * DEAD_LETTERS_FULL for a session with too many of them, JOURNAL_UNAVAILABLE.
+   */
   accept(collection: Collection, rows: readonly AcceptedRow[]): Promise<void>
+  /** The same for rows that were accepted before, elsewhere: dead letters, journals of dead instances. */
+  takeIn(
+    collection: Collection,
+    rows: readonly { row: Row; bytes: number; acceptedAtMs?: number }[],
+    options: { replayed: boolean },
+  ): Promise<void>
+  /** Rows of this instance's own journal, at its start; whatever they are, there is room. */
+  reload(collection: Collection, records: readonly JournalRecord[]): void
   get(collection: Collection, key: readonly string[]): Row | undefined
   /** What is held of a group, by the rest of the key. */
   group(collection: Collection, group: string): Map<string, Row>
@@ -81,6 +101,9 @@ export interface WriteBuffer {
   refusalOf(collection: Collection, key: readonly string[], stamp: Stamp): string | undefined
   /** Drops what a delete at `stamp` voids, once no flush can still be writing it. */
   erase(collection: Collection, group: string, stamp: Stamp): Promise<void>
+  /** Rows that may still be taken before the hard limit's lower mark. */
+  room(): number
+  topGroups(collection: Collection, limit: number): { group: string; rows: number }[]
   status(): {
     collections: CollectionStatus[]
     rows: number
@@ -102,32 +125,26 @@ export interface WriteBuffer {
 
 const RETRY_BASE_MS = 250
 const RETRY_MAX_MS = 15_000
-/** Past the hard limit, rows are taken again below this share of it. */
-const RESUME_SHARE = 0.8
-const DEFAULT_RETRY_AFTER_SECONDS = 5
-const MAX_RETRY_AFTER_SECONDS = 60
+const DAY_MS = 86_400_000
 
 interface Lane {
+  collection: Collection
   partition: Partition
   flusher: Flusher
-  counts: Record<RowOutcome, number>
   batchRows(): number
   backoff: ReturnType<typeof createBackoff>
   retryTimer: ReturnType<typeof setTimeout> | null
 }
 
 export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
-  const { config, clock, log } = options
+  const { config, coordination, ledger, clock, log } = options
   const lanes = new Map(options.collections.map((collection) => [collection.name, createLane(collection)]))
+  const capacity = createCapacity({ config, held: totals, onFull: () => setTimeout(flushAllInBackground, 0) })
   let interval: ReturnType<typeof setInterval> | null = null
   let lastFlushAtMs: number | null = null
-  let full = false
-  /** Rows a second that recent flushes stored. */
-  let drainRate = 0
 
   function createLane(collection: Collection): Lane {
     const partition = createPartition(collection)
-    const counts = { accepted: 0, merged: 0, stored: 0, voided: 0, dead_lettered: 0 }
     const batch = createBatchSize({
       startRows: config.max_buffer_size,
       minRows: config.min_batch_rows,
@@ -139,17 +156,34 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     const flusher = createFlusher({
       partition,
       store: options.storeOf(collection),
-      coordination: options.coordination,
+      coordination,
       batch,
       maxConnections: config.flush_connections,
+      limits: {
+        expireAfterMs: config.expire_days * DAY_MS,
+        lettersPerGroup: config.dead_letters_per_session,
+        letters: config.max_dead_letters,
+      },
+      nowMs: clock.nowMs,
       onChunk: (rows, durationMs) => options.onFlush(collection.name, rows, durationMs),
-      onStored: (rows) => tally(collection.name, 'stored', rows),
-      onRestored({ merged, voided }) {
-        tally(collection.name, 'merged', merged)
-        tally(collection.name, 'voided', voided)
+      onEnd({ stored, voided, condemned, parked }) {
+        const done = [...stored, ...voided, ...condemned]
+        partition.settle(done)
+        ledger.note(collection, {
+          removed: done,
+          counts: { stored: stored.length, voided: voided.length, dead_lettered: condemned.length },
+        })
+        if (parked.length === 0) return
+        meet(collection, partition.park(parked))
+        log.error('refused rows stay buffered: their session has as many dead letters as it may have', {
+          meta: { collection: collection.name, rows: parked.length, sessions: partition.parkedGroups().size },
+        })
+      },
+      onRestored({ merged, voided, changed }) {
+        meet(collection, merged)
+        ledger.note(collection, { changed, removed: voided, counts: { voided: voided.length } })
       },
       onDeadLettered(letters) {
-        tally(collection.name, 'dead_lettered', letters.length)
         for (const { row, code, reason } of letters.slice(0, 10)) {
           log.error('row refused by its backend, moved to the dead letters', {
             meta: { collection: collection.name, key: row.key, code, reason },
@@ -158,63 +192,110 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
       },
     })
     const backoff = createBackoff({ baseMs: RETRY_BASE_MS, maxMs: RETRY_MAX_MS })
-    return { partition, flusher, counts, batchRows: batch.rows, backoff, retryTimer: null }
+    return { collection, partition, flusher, batchRows: batch.rows, backoff, retryTimer: null }
   }
 
   const laneOf = (collection: Collection) => lanes.get(collection.name)!
 
-  function tally(collection: string, outcome: RowOutcome, rows: number): void {
-    if (rows === 0) return
-    lanes.get(collection)!.counts[outcome] += rows
-    options.onRows(collection, outcome, rows)
+  /** One entry, and one record, is left of two. */
+  function meet(collection: Collection, met: readonly Meeting[]): void {
+    if (met.length === 0) return
+    ledger.note(collection, {
+      changed: met.map(({ into }) => into),
+      removed: met.map(({ from }) => from),
+      counts: { merged: met.length },
+    })
+  }
+
+  const heldIn = ({ partition }: Lane) => {
+    const { live, draining, parked } = partition.rows()
+    return live + draining + parked
   }
 
   function totals(): { rows: number; bytes: number } {
     let rows = 0
     let bytes = 0
-    for (const { partition } of lanes.values()) {
-      const held = partition.rows()
-      rows += held.live + held.draining
-      bytes += partition.bytes()
+    for (const lane of lanes.values()) {
+      rows += heldIn(lane)
+      bytes += lane.partition.bytes()
     }
     return { rows, bytes }
   }
 
-  /** Room is tested before a batch is taken; a batch that doesn't fit is refused whole. */
-  function assertRoom(rows: number, bytes: number): void {
-    const held = totals()
-    if (rows > config.max_rows || bytes > config.max_bytes) {
-      throw new AppError('PAYLOAD_TOO_LARGE', {
-        detail: `The write buffer never holds so much: ${rows} rows, ${bytes} bytes.`,
+  /** A session with too many refused rows accepts nothing more, whatever the collection. */
+  function assertNotParked(rows: readonly { row: Row }[]): void {
+    for (const { partition } of lanes.values()) {
+      if (partition.rows().parked === 0) continue
+      const parked = partition.parkedGroups()
+      const blocked = rows.find(({ row }) => parked.has(row.key[0]!))
+      if (!blocked) continue
+      throw new AppError('DEAD_LETTERS_FULL', {
+        detail: 'This session has as many dead letters as it may have: replay or purge them first.',
+        members: { session_id: blocked.row.key[0]! },
+        retryAfterSeconds: config.flush_interval,
       })
     }
-    const resumes =
-      held.rows <= config.max_rows * RESUME_SHARE && held.bytes <= config.max_bytes * RESUME_SHARE
-    if (full && resumes) full = false
-    full ||= held.rows + rows > config.max_rows || held.bytes + bytes > config.max_bytes
-    if (!full) return
-    setTimeout(flushAllInBackground, 0)
-    const excess = held.rows - config.max_rows * RESUME_SHARE
-    const seconds = drainRate > 0 ? Math.max(1, excess / drainRate) : DEFAULT_RETRY_AFTER_SECONDS
-    throw new AppError('BUFFER_FULL', {
-      detail: 'The write buffer is at its limit; nothing of this request was accepted.',
-      retryAfterSeconds: Math.min(MAX_RETRY_AFTER_SECONDS, seconds),
-    })
+  }
+
+  interface Arrival {
+    row: Row
+    bytes: number
+    items: number
+    acceptedAtMs: number
+  }
+
+  async function take(
+    { collection, partition }: Lane,
+    rows: readonly Arrival[],
+    { source, replayed }: { source: 'accepted' | 'transferred_in'; replayed: boolean },
+  ): Promise<void> {
+    const release = capacity.reserve(rows)
+    const placements: Placement[] = []
+    try {
+      await ledger.accept(collection, {
+        take() {
+          release()
+          let items = 0
+          let merged = 0
+          for (const { row, bytes, items: count, acceptedAtMs } of rows) {
+            items += count
+            // A sparse item without any field says nothing: there is no row to store.
+            if (!row.values.some((value) => value !== undefined)) {
+              merged += count
+              continue
+            }
+            merged += count - 1
+            const recordId = ledger.nextRecordId()
+            const placement = partition.add({ row, bytes, acceptedAtMs, recordId, replayed })
+            placements.push(placement)
+            if (placement.before) merged++
+          }
+          return { entries: placements.map(({ entry }) => entry), counts: { [source]: items, merged } }
+        },
+        takeBack() {
+          for (let i = placements.length - 1; i >= 0; i--) partition.takeBack(placements[i]!)
+        },
+      })
+    } finally {
+      release()
+    }
+    const { live } = partition.rows()
+    if (live >= config.max_buffer_size || partition.bytes() >= config.flush_bytes) {
+      setTimeout(() => background(laneOf(collection)), 0) // after the answer
+    }
   }
 
   async function flushLane(lane: Lane): Promise<FlushReport> {
     const start = performance.now()
     const report = await lane.flusher.flush()
     lastFlushAtMs = clock.nowMs()
-    if (report.written > 0) {
-      const rate = report.written / Math.max(0.001, (performance.now() - start) / 1000)
-      drainRate = drainRate === 0 ? rate : drainRate * 0.7 + rate * 0.3
-    }
+    capacity.observe(lane.collection.name, report.written, performance.now() - start)
     if (report.failure) retryLater(lane, report.failure)
     else {
       lane.backoff.reset()
       cancelRetry(lane)
     }
+    await ledger.settled()
     return report
   }
 
@@ -222,7 +303,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     if (lane.retryTimer) return
     const delayMs = lane.backoff.nextMs()
     log.warn('flush failed, rows are kept', {
-      meta: { collection: lane.partition.collection.name, error: messageOf(failure), retry_in_ms: delayMs },
+      meta: { collection: lane.collection.name, error: messageOf(failure), retry_in_ms: delayMs },
     })
     lane.retryTimer = setTimeout(() => {
       lane.retryTimer = null
@@ -245,31 +326,56 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     flushLane(lane).catch((error) => log.error('flush broke', { meta: { error: messageOf(error) } }))
   }
 
+  /** Parked rows are tried again once their session has room for dead letters. */
+  async function unpark({ collection, partition }: Lane): Promise<void> {
+    for (const group of partition.parkedGroups()) {
+      const [ofGroup, ofAll] = await Promise.all([
+        coordination.countDeadLetters({ collection: collection.name, group }),
+        coordination.countDeadLetters({}),
+      ])
+      if (ofGroup < config.dead_letters_per_session && ofAll < config.max_dead_letters)
+        meet(collection, partition.unpark(group))
+    }
+  }
+
+  function tick(): void {
+    for (const lane of lanes.values()) {
+      unpark(lane).then(
+        () => background(lane),
+        (error) => log.debug('parked rows not looked at', { meta: { error: messageOf(error) } }),
+      )
+    }
+  }
+
   return {
     async accept(collection, rows) {
-      let bytes = 0
-      let accepted = 0
-      for (const row of rows) {
-        bytes += row.bytes
-        accepted += row.items
-      }
-      assertRoom(rows.length, bytes)
-      const lane = laneOf(collection)
+      assertNotParked(rows)
       const acceptedAtMs = clock.nowMs()
-      let merged = accepted - rows.length
-      for (const { row, bytes: size } of rows) {
-        // A sparse item without any field says nothing: there is no row to store.
-        if (!row.values.some((value) => value !== undefined)) merged++
-        else if (lane.partition.add({ row, bytes: size, acceptedAtMs }) === 'merged') merged++
+      await take(
+        laneOf(collection),
+        rows.map((one) => ({ ...one, acceptedAtMs })),
+        { source: 'accepted', replayed: false },
+      )
+    },
+
+    async takeIn(collection, rows, { replayed }) {
+      const nowMs = clock.nowMs()
+      await take(
+        laneOf(collection),
+        rows.map(({ row, bytes, acceptedAtMs = nowMs }) => ({ row, bytes, items: 1, acceptedAtMs })),
+        { source: 'transferred_in', replayed },
+      )
+    },
+
+    reload(collection, records) {
+      const { partition } = laneOf(collection)
+      const met: Meeting[] = []
+      for (const { id, row, acceptedAtMs, replayed } of records) {
+        const entry = { row, bytes: memoryOf(row), acceptedAtMs, recordId: id, replayed }
+        const placement = partition.add(entry)
+        if (placement.before) met.push({ from: entry, into: placement.entry })
       }
-      tally(collection.name, 'accepted', accepted)
-      tally(collection.name, 'merged', merged)
-      if (
-        lane.partition.rows().live >= config.max_buffer_size ||
-        lane.partition.bytes() >= config.flush_bytes
-      ) {
-        setTimeout(background, 0, lane) // after the answer
-      }
+      meet(collection, met)
     },
 
     get: (collection, key) => laneOf(collection).partition.get(key),
@@ -291,10 +397,14 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     async erase(collection, group, stamp) {
       const { partition, flusher } = laneOf(collection)
       const erasure = { group, stamp }
-      tally(collection.name, 'voided', partition.beginErase(erasure))
+      const { voided, changed } = partition.beginErase(erasure)
+      ledger.note(collection, { changed, removed: voided, counts: { voided: voided.length } })
       await flusher.settled()
       partition.endErase(erasure)
     },
+
+    room: capacity.room,
+    topGroups: (collection, limit) => laneOf(collection).partition.topGroups(limit),
 
     status() {
       const { rows, bytes } = totals()
@@ -303,20 +413,23 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
         bytes,
         capacityRows: config.max_rows,
         lastFlushAtMs,
-        full,
-        collections: [...lanes.values()].map(({ partition, counts, batchRows }) => ({
-          collection: partition.collection.name,
-          rows: partition.rows().live + partition.rows().draining,
-          bytes: partition.bytes(),
-          oldestAtMs: partition.oldestAtMs(),
-          counts: { ...counts },
-          batchRows: batchRows(),
+        full: capacity.full(),
+        collections: [...lanes.values()].map((lane) => ({
+          collection: lane.collection.name,
+          rows: heldIn(lane),
+          inFlight: lane.partition.rows().draining,
+          parked: lane.partition.rows().parked,
+          bytes: lane.partition.bytes(),
+          oldestAtMs: lane.partition.oldestAtMs(),
+          counts: ledger.counts(lane.collection),
+          batchRows: lane.batchRows(),
+          drainRate: capacity.drainRate(lane.collection.name),
         })),
       }
     },
 
     start() {
-      interval ??= setInterval(flushAllInBackground, config.flush_interval * 1000)
+      interval ??= setInterval(tick, config.flush_interval * 1000)
     },
 
     flushSoon() {

@@ -1,16 +1,32 @@
-/** This instance's place among the others: its number, and its sign of life. */
-import type { Coordination } from '../backends/backend.ts'
+/** This instance's place among the others: its number, its sign of life, and what the others ask of it. */
+import type { Coordination } from '../backends/coordination.ts'
 import { messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
+import { createBackoff } from '../lib/retry.ts'
 
 const SIGN_EVERY_MS = 1000
+/** A sign may hang on a connection that is gone: the next one tries another. */
+const SIGNS_AT_ONCE = 2
+/** How often an instance looks whether the others wait for its rows. */
+const LOOK_EVERY_MS = 200
+const RETRY_MAX_MS = 2000
+
+/** What a flush that others asked for has written, by collection; `ok` = nothing of before it is left. */
+export interface AskedFlush {
+  written: Record<string, number>
+  ok: boolean
+}
 
 export interface InstanceRegistry {
+  /** Takes the number that the journal knows, so that writes are accepted before the first contact. */
+  assume(number: number): void
   /** Leases the number; to be called at first contact with the database. */
   register(): Promise<void>
-  /** The leased number; throws before `register`. */
+  /** The leased or assumed number; throws before there is one. */
   number(): number
+  /** Whether there is a number. */
   registered(): boolean
+  /** Begins with signs of life, and to answer what the others ask: what the journal held must be buffered by then. */
   start(): void
   setState(state: 'live' | 'draining'): void
   /** Nothing is left here: others need not wait for this instance. */
@@ -18,20 +34,32 @@ export interface InstanceRegistry {
   stop(): void
 }
 
-interface RegistryOptions {
+export interface RegistryOptions {
   coordination: Coordination
   instanceId: string
   version: string
   bufferedRows(): number
+  /** Stores everything that is held. */
+  flush?(): Promise<AskedFlush>
+  /** Whether the database is not known to be down; there is nothing to look at then. */
+  isUp?(): boolean
   log: Logger
 }
 
 export function createInstanceRegistry(options: RegistryOptions): InstanceRegistry {
-  const { coordination, instanceId, version, log } = options
+  const { coordination, instanceId, version, log, flush, isUp = () => true } = options
   let number: number | null = null
+  /** Only an instance that has reached the database gives signs: an assumed number may be another's by now. */
+  let inTable = false
   let state: 'live' | 'draining' = 'live'
-  let timer: ReturnType<typeof setInterval> | null = null
+  let timers: ReturnType<typeof setInterval>[] = []
+  let signs = 0
   let lost = false
+  let looking = false
+  /** Number of the request that was answered last; null = none since the start, when whatever is there is looked at. */
+  let answered: number | null = null
+  const backoff = createBackoff({ baseMs: 2 * LOOK_EVERY_MS, maxMs: RETRY_MAX_MS })
+  let pausedUntilMs = 0
 
   const sign = () => ({ instanceId, version, state, bufferedRows: options.bufferedRows() })
 
@@ -42,18 +70,55 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
   }
 
   async function touch(): Promise<void> {
+    if (!inTable || signs >= SIGNS_AT_ONCE) return
+    signs++
     try {
       if (!(await coordination.touchInstance(sign()))) await reregister()
       lost = false
     } catch (error) {
       if (!lost) log.warn('sign of life not written', { meta: { error: messageOf(error) } })
       lost = true // once an outage, not once a second
+    } finally {
+      signs--
+    }
+  }
+
+  /** The request's number is read before the flush begins: what was held then is stored when it is reported. */
+  async function answer(ask: () => Promise<AskedFlush>): Promise<void> {
+    const wanted = await coordination.flushWanted(instanceId)
+    // Not "is it greater": numbers begin anew where the table was made anew.
+    if (wanted === 0 || wanted === answered) return
+    const { written, ok } = await ask()
+    if (!ok) {
+      pausedUntilMs = performance.now() + backoff.nextMs()
+      return
+    }
+    await coordination.reportFlush(instanceId, wanted, written)
+    answered = wanted
+    backoff.reset()
+  }
+
+  async function look(): Promise<void> {
+    if (!flush || !inTable || looking || !isUp() || performance.now() < pausedUntilMs) return
+    looking = true
+    try {
+      await answer(flush)
+    } catch (error) {
+      // Whoever waits names this instance missing meanwhile.
+      pausedUntilMs = performance.now() + backoff.nextMs()
+      log.debug('request to flush not answered yet', { meta: { error: messageOf(error) } })
+    } finally {
+      looking = false
     }
   }
 
   return {
+    assume(known) {
+      number ??= known
+    },
     async register() {
       number = await coordination.registerInstance(sign())
+      inTable = true
     },
     number() {
       if (number === null) throw new TypeError('the instance has no number yet')
@@ -61,17 +126,17 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
     },
     registered: () => number !== null,
     start() {
-      timer ??= setInterval(() => number !== null && touch(), SIGN_EVERY_MS)
+      if (timers.length === 0) timers = [setInterval(touch, SIGN_EVERY_MS), setInterval(look, LOOK_EVERY_MS)]
     },
     setState(next) {
       state = next
     },
     async signOff() {
-      if (number !== null) await coordination.signOffInstance(instanceId)
+      if (inTable) await coordination.signOffInstance(instanceId)
     },
     stop() {
-      if (timer) clearInterval(timer)
-      timer = null
+      for (const timer of timers) clearInterval(timer)
+      timers = []
     },
   }
 }

@@ -1,5 +1,5 @@
 /** Work on a timer that one instance does at a time: whoever holds the lease of that name. */
-import type { Coordination } from '../backends/backend.ts'
+import type { Coordination } from '../backends/coordination.ts'
 import { messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 

@@ -43,11 +43,20 @@ const buffer = section({
   fast_flush_ms: whole({ from: 1, to: 3_600_000, fallback: 500 }),
   flush_connections: whole({ from: 1, to: 64, fallback: 2 }),
   /** The longest that a flush on request may take. */
-  flush_timeout: seconds({ to: 3600, fallback: 10 }),
+  flush_timeout: seconds({ to: 3600, fallback: 8 }),
+  /** What a 202 survives: a power cut, a kill, nothing. */
+  journal: choice(['full', 'normal', 'off']).default('full'),
+  /** Fields that waited longer are dead-lettered: as long as a delete is remembered. */
+  expire_days: days(30),
+  /** Dead letters of one session, and of all; what is refused beyond them stays buffered. */
+  dead_letters_per_session: whole({ from: 1, to: maxRows, fallback: 10_000 }),
+  max_dead_letters: whole({ from: 1, to: maxRows, fallback: 100_000 }),
 })
 
 const translation = section({
   delete_mode: choice(['hard', 'soft']).default('hard'),
+  /** A delete is applied once more after this: a statement of an instance that died may commit late. */
+  repeat_deletes_after: seconds({ from: 1, to: 86_400, fallback: 600 }),
   read_timeout: seconds({ to: 3600, fallback: 5 }),
   restore_timeout: seconds({ to: 3600, fallback: 10 }),
   /** Rows up to which a list's total is exact. */

@@ -3,4 +3,8 @@ export interface Clock {
   nowMs(): number
 }
 
-export const systemClock: Clock = { nowMs: () => Date.now() }
+/** The machine's own clocks: `monotonicMs` counts from some moment, and nothing sets it. */
+export const systemClock: Clock & { monotonicMs(): number } = {
+  nowMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+}

@@ -1,35 +1,6 @@
 /** Prometheus metrics: names of API.md §7.2 and ARCHITECTURE_V2 §8.1, and what REQUIREMENTS_V2 §6.3 lists. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-
-export interface BufferFigures {
-  rows: number
-  bytes: number
-  capacityRows: number
-  collections: {
-    collection: string
-    rows: number
-    bytes: number
-    oldestAgeSeconds: number
-    batchRows: number
-  }[]
-}
-
-export interface PoolFigures {
-  backend: string
-  up: boolean
-  active: number
-  idle: number
-  waiting: number
-  max: number
-}
-
-/** Where gauges are read from when they are scraped. */
-export interface MetricSources {
-  buffer(): BufferFigures
-  pools(): PoolFigures[]
-  /** Bytes of each backend; may be a little old. */
-  storageBytes(): { backend: string; bytes: number }[]
-}
+import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import { gauges, keptCounters, type MetricSources } from './gauges.ts'
 
 export interface Metrics {
   onRequest(
@@ -40,7 +11,6 @@ export interface Metrics {
     errorCode: string | null,
   ): void
   onFlush(collection: string, rows: number, durationMs: number): void
-  onRows(collection: string, outcome: string, rows: number): void
   onOperation(
     backend: string,
     operation: string,
@@ -50,12 +20,11 @@ export interface Metrics {
   ): void
   onWritten(collection: string, status: string, rows: number): void
   onRestore(ok: boolean): void
+  /** Rows that retention removed, by kind. */
+  onRemoved(kind: string, rows: number): void
   /** Text in Prometheus' exposition format. */
   render(): Promise<{ contentType: string; text: string }>
 }
-
-/** What API.md calls the collections in `persistence_buffer_size`. */
-const BUFFER_TYPES: Record<string, string> = { translation_sessions: 'session', translation_tasks: 'task' }
 
 const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const STORAGE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
@@ -89,17 +58,6 @@ export function createMetrics(sources: MetricSources): Metrics {
     name: 'persistence_flush_duration_seconds',
     help: 'Duration of a flush of one batch',
     buckets: STORAGE_BUCKETS,
-    registers,
-  })
-  const rows = new Counter({
-    name: 'persistence_rows_total',
-    help: 'Rows by what became of them: accepted, merged, stored, voided, dead_lettered',
-    labelNames: ['collection', 'outcome'],
-    registers,
-  })
-  const loss = new Counter({
-    name: 'persistence_data_loss_total',
-    help: 'Accepted rows that were lost',
     registers,
   })
   const operations = new Counter({
@@ -145,10 +103,16 @@ export function createMetrics(sources: MetricSources): Metrics {
     labelNames: ['result'],
     registers,
   })
-  loss.inc(0)
+  const removed = new Counter({
+    name: 'persistence_retention_removed_total',
+    help: 'Rows that retention removed, by kind',
+    labelNames: ['kind'],
+    registers,
+  })
   flushes.inc(0)
   for (const result of ['ok', 'failed']) restores.inc({ result }, 0)
 
+  keptCounters(registers, sources)
   gauges(registers, sources)
 
   const written: Record<string, Counter<'status'>> = {
@@ -175,7 +139,6 @@ export function createMetrics(sources: MetricSources): Metrics {
       flushes.inc()
       flushDurations.observe(durationMs / 1000)
     },
-    onRows: (collection, outcome, count) => rows.inc({ collection, outcome }, count),
     onOperation(backend, operation, collection, durationMs, failure) {
       operations.inc({ backend, operation })
       operationDurations.observe({ backend, operation }, durationMs / 1000)
@@ -184,85 +147,12 @@ export function createMetrics(sources: MetricSources): Metrics {
     },
     onWritten: (collection, status, count) => written[collection]?.inc({ status }, count),
     onRestore: (ok) => restores.inc({ result: ok ? 'ok' : 'failed' }),
+    onRemoved: (kind, count) => removed.inc({ kind: snake(kind) }, count),
     async render() {
       return { contentType: registry.contentType, text: await registry.metrics() }
     },
   }
 }
 
-function gauges(registers: Registry[], sources: MetricSources): void {
-  const gauge = (
-    name: string,
-    help: string,
-    labelNames: string[],
-    collect: (set: (labels: Record<string, string>, value: number) => void) => void,
-  ) => {
-    new Gauge({
-      name,
-      help,
-      labelNames,
-      registers,
-      collect() {
-        this.reset()
-        collect((labels, value) => this.set(labels, value))
-      },
-    })
-  }
-  const each =
-    (of: (figures: BufferFigures['collections'][number]) => number) =>
-    (set: (labels: Record<string, string>, value: number) => void) => {
-      for (const figures of sources.buffer().collections)
-        set({ type: BUFFER_TYPES[figures.collection] ?? figures.collection }, of(figures))
-    }
-  gauge(
-    'persistence_buffer_size',
-    'Current buffer size',
-    ['type'],
-    each(({ rows }) => rows),
-  )
-  gauge(
-    'persistence_buffer_bytes',
-    'Bytes in the buffer',
-    ['type'],
-    each(({ bytes }) => bytes),
-  )
-  gauge(
-    'persistence_buffer_oldest_age_seconds',
-    'Age of the oldest row that is not stored yet',
-    ['type'],
-    each(({ oldestAgeSeconds }) => oldestAgeSeconds),
-  )
-  gauge(
-    'persistence_flush_batch_rows',
-    'Current size of a batch, which adapts',
-    ['type'],
-    each(({ batchRows }) => batchRows),
-  )
-  gauge('persistence_buffer_capacity_rows', 'Hard limit of the buffer in rows', [], (set) =>
-    set({}, sources.buffer().capacityRows),
-  )
-  gauge('persistence_buffer_usage_ratio', 'Buffered rows as a share of the hard limit', [], (set) => {
-    const { rows, capacityRows } = sources.buffer()
-    set({}, rows / capacityRows)
-  })
-  gauge('persistence_backend_up', 'Whether the backend answers', ['backend'], (set) => {
-    for (const { backend, up } of sources.pools()) set({ backend }, up ? 1 : 0)
-  })
-  gauge(
-    'persistence_pool_connections',
-    'Connections of a backend, and callers that wait for one',
-    ['backend', 'state'],
-    (set) => {
-      for (const pool of sources.pools()) {
-        for (const state of ['active', 'idle', 'waiting'] as const)
-          set({ backend: pool.backend, state }, pool[state])
-      }
-    },
-  )
-  gauge('persistence_pool_usage_ratio', 'Connections in use as a share of the pool', ['backend'], (set) => {
-    for (const { backend, active, max } of sources.pools()) if (max > 0) set({ backend }, active / max)
-  })
-  gauge('persistence_storage_bytes', 'Bytes that a backend occupies', ['backend'], (set) => {
-    for (const { backend, bytes } of sources.storageBytes()) set({ backend }, bytes)
-  })
-}
+/** `parentlessTasks` → `parentless_tasks`. */
+const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)

@@ -4,6 +4,7 @@ import { translationSessions } from '../collections/translation.ts'
 import { endpoint, json, type Router } from '../http/endpoint.ts'
 import { AppError } from '../lib/errors.ts'
 import type { Deletion } from './deletion.ts'
+import { type Everywhere, naming, nobodyElse } from './everywhere.ts'
 import { notFound, type Reader } from './read.ts'
 import type { Retention } from './retention.ts'
 import { SESSION_ID, sessionId, sessionStatus } from './schema.ts'
@@ -17,6 +18,7 @@ interface AdminRoutesOptions {
   deletion: Deletion
   retention: Retention
   stats: { read(): Promise<Stats> }
+  everywhere?: Everywhere
   /** Defaults of cleanup. */
   days: { completedDays: number; failedDays: number }
 }
@@ -59,17 +61,30 @@ const cleanupAnswer = z
 const PROBLEMS = ['BACKEND_UNAVAILABLE', 'NOT_READY'] as const
 
 export function adminRoutes(router: Router, base: string, options: AdminRoutesOptions): void {
-  const { reader, writer, deletion, retention, stats, days } = options
+  const { reader, writer, deletion, retention, stats, days, everywhere = nobodyElse } = options
+
+  /** Another instance may hold it. Throws SESSION_NOT_FOUND, once all that live have stored what they hold. */
+  async function assertSomewhere(id: string): Promise<void> {
+    await everywhere.afterOthers(async ({ missing, late }) => {
+      if (await reader.shownSession(id)) return
+      if (late.length === 0) throw naming(notFound(id), missing)
+      throw new AppError('BACKEND_UNAVAILABLE', {
+        detail: 'Another instance may hold the session, and has not stored it yet; nothing was changed.',
+        members: { session_id: id, missing_instances: missing },
+        retryAfterSeconds: 1,
+      })
+    })
+  }
 
   /** With the backend down, a session that is wholly buffered here can still be changed. Throws SESSION_NOT_FOUND. */
   async function isOffline(id: string): Promise<boolean> {
     try {
-      if (await reader.shownSession(id)) return false
+      if (!(await reader.shownSession(id))) await assertSomewhere(id)
+      return false
     } catch (error) {
       if (!(error instanceof AppError) && reader.bufferedSession(id)) return true
       throw error
     }
-    throw notFound(id)
   }
 
   // Before the routes with an id: `cleanup` is never read as a session.
@@ -163,7 +178,8 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
       path: `${base}/sessions/{session_id}/status`,
       operationId: 'setSessionStatus',
       summary: 'Set the status of a session',
-      description: 'Accepted like any write; the answer is the session with it.',
+      description:
+        'Accepted like any write; the answer is the session with it. A session that is not found is looked for on every instance, for up to 3 seconds.',
       tags: ['Management'],
       problems: [...PROBLEMS, 'BUFFER_FULL', 'SHUTTING_DOWN', 'SESSION_NOT_FOUND'],
       request: {

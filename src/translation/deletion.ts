@@ -1,5 +1,6 @@
 /** Deleting a translation session with all that belongs to it, hard or soft, and taking a soft delete back. */
-import type { Coordination, RecordStore } from '../backends/backend.ts'
+import type { RecordStore } from '../backends/backend.ts'
+import type { Coordination } from '../backends/coordination.ts'
 import type { StampSource } from '../buffer/stamp_source.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { CollectionRouter } from '../collections/router.ts'
@@ -20,13 +21,27 @@ export interface Deletion {
   remove(sessionId: string): Promise<DeleteResult>
   /** Throws SESSION_NOT_FOUND, SESSION_NOT_DELETED. */
   undelete(sessionId: string): Promise<void>
-  /** Removes everything of a session up to the newest stamp that was seen; null where it was written to since. */
-  eraseUnlessTouched(sessionId: string, stamp: Stamp): Promise<number | null>
+  /** Removes everything of a session up to what was examined; null where it was written to since. */
+  eraseUnlessTouched(sessionId: string, examined: Examined): Promise<number | null>
   newestStored(sessionId: string): Promise<Stamp>
   /** Goes on with deletes that a dead instance, or an outage, left unfinished. */
   resume(): Promise<void>
+  /**
+   * Applies each delete once more when it is old enough: a statement of a killed instance may have been
+   * waiting in the server, and committed after the rows were gone. Answers how many were repeated.
+   */
+  repeatDeletes(): Promise<number>
+  /** Forgets deletes before which nothing can come any more; answers how many. */
+  purgeTombstones(): Promise<number>
   /** Waits for deletes that go on after their answer. */
   settled(): Promise<void>
+}
+
+export interface Examined {
+  /** The newest stamp of the session and its tasks. */
+  stamp: Stamp
+  /** The stamps of the session's row, read before anything else was. */
+  seen: Uint8Array | null
 }
 
 interface DeletionOptions {
@@ -38,15 +53,23 @@ interface DeletionOptions {
   mode: 'hard' | 'soft'
   log: Logger
   nowMs(): number
+  /** Age at which a delete is applied once more: by then no statement of before it is under way. */
+  repeatAfterMs?: number
+  /** How long tombstones are kept: nothing older than that is written any more. */
+  keepMs?: number
 }
 
 /** A delete of more tasks than this is answered before it is finished. */
 const MAX_TASKS_AT_ONCE = 100_000
 const CHUNK_ROWS = 2000
 const RESUME_AT_ONCE = 20
+const REPEAT_AFTER_MS = 600_000
+const KEEP_MS = 30 * 86_400_000
+const PURGED_AT_ONCE = 1000
 
 export function createDeletion(options: DeletionOptions): Deletion {
   const { router, buffer, coordination, stamps, reader, log } = options
+  const { repeatAfterMs = REPEAT_AFTER_MS, keepMs = KEEP_MS } = options
   const underWay = new Map<string, Promise<unknown>>()
   const ofSession = (sessionId: string) => [{ op: 'eq' as const, field: 'session_id', value: sessionId }]
 
@@ -70,20 +93,13 @@ export function createDeletion(options: DeletionOptions): Deletion {
   }
 
   /**
-   * The tombstone comes first, so that whoever writes to the session from now on is told that it is gone;
-   * then a look whether anybody did before that.
+   * The tombstone is there only if the session's row is the one that was examined, in one transaction: a
+   * session that is opened again meanwhile, wherever, keeps everything.
    */
-  async function eraseUnlessTouched(sessionId: string, stamp: Stamp): Promise<number | null> {
-    await coordination.putTombstone(sessions.name, sessionId, stamp)
-    let touched = true
-    try {
-      const held = buffer.get(sessions, [sessionId]) !== undefined || buffer.group(tasks, sessionId).size > 0
-      touched = held || (await newestStored(sessionId)) > stamp
-    } finally {
-      // Also where the look failed: a tombstone that stays is carried out by `resume`, without a look.
-      if (touched) await coordination.withdrawTombstone(sessions.name, sessionId, stamp)
-    }
-    return touched ? null : finish(sessionId, stamp)
+  async function eraseUnlessTouched(sessionId: string, { stamp, seen }: Examined): Promise<number | null> {
+    const held = buffer.get(sessions, [sessionId]) !== undefined || buffer.group(tasks, sessionId).size > 0
+    if (held || !(await coordination.putTombstoneIfUnchanged(sessions, sessionId, stamp, seen))) return null
+    return finish(sessionId, stamp)
   }
 
   /** The newest stamp of anything stored of a session. */
@@ -96,13 +112,21 @@ export function createDeletion(options: DeletionOptions): Deletion {
   }
 
   /** The session's own row first: what is left of it is in no list from then on. */
+  async function eraseStored(
+    sessionId: string,
+    stamp: Stamp,
+  ): Promise<{ removedSessions: number; removedTasks: number }> {
+    const removedSessions = await eraseAll(router.records(sessions), sessions, sessionId, stamp)
+    const removedTasks = await eraseAll(router.records(tasks), tasks, sessionId, stamp)
+    for (const { name } of [sessions, tasks]) await coordination.deleteDeadLetters(name, sessionId, stamp)
+    return { removedSessions, removedTasks }
+  }
+
   async function finish(sessionId: string, stamp: Stamp): Promise<number> {
     await Promise.all([buffer.erase(tasks, sessionId, stamp), buffer.erase(sessions, sessionId, stamp)])
-    await eraseAll(router.records(sessions), sessions, sessionId, stamp)
-    const removed = await eraseAll(router.records(tasks), tasks, sessionId, stamp)
-    for (const { name } of [sessions, tasks]) await coordination.deleteDeadLetters(name, sessionId, stamp)
+    const { removedTasks } = await eraseStored(sessionId, stamp)
     await coordination.finishTombstone(sessions.name, sessionId, stamp)
-    return removed
+    return removedTasks
   }
 
   /** What is buffered here is stored first, so that it is counted, and so that it exists. */
@@ -110,25 +134,40 @@ export function createDeletion(options: DeletionOptions): Deletion {
     for (const { failure } of (await buffer.flush([sessions, tasks])).values()) if (failure) throw failure
   }
 
+  /** Above everything stored, also what an instance with a clock ahead of ours has written. */
+  function stampAbove(newest: Stamp): Stamp {
+    const stamp = laterOf(stamps.next(), newest + 1n)
+    stamps.observe(stamp) // what is accepted here from now on is newer
+    return stamp
+  }
+
   async function removeHard(sessionId: string): Promise<DeleteResult> {
     await storeFirst()
-    const [row, count, erasing] = await Promise.all([
+    const [row, count, erasing, newest] = await Promise.all([
       reader.sessionRow(sessionId),
       router.records(tasks).count(tasks, ofSession(sessionId), { limit: MAX_TASKS_AT_ONCE + 1 }),
       coordination.isBeingErased(sessions.name, sessionId),
+      newestStored(sessionId),
     ])
-    if (erasing || (row === null && count === 0)) throw notFound(sessionId)
-    // Above everything stored, also what an instance with a clock ahead of ours has written.
-    const stamp = laterOf(stamps.next(), (await newestStored(sessionId)) + 1n)
-    if (count <= MAX_TASKS_AT_ONCE) return { status: 'deleted', deletedTasks: await erase(sessionId, stamp) }
-    const deletedTasks = await router.records(tasks).count(tasks, ofSession(sessionId))
+    const stamp = stampAbove(newest)
+    if (!erasing && count <= MAX_TASKS_AT_ONCE) {
+      const deletedTasks = await erase(sessionId, stamp)
+      // Also what isn't there is deleted: another instance may hold rows of it that were accepted before.
+      if (row === null && count === 0 && deletedTasks === 0) throw notFound(sessionId)
+      return { status: 'deleted', deletedTasks }
+    }
+    const deletedTasks = erasing ? 0 : await router.records(tasks).count(tasks, ofSession(sessionId))
     await coordination.putTombstone(sessions.name, sessionId, stamp)
     later(sessionId, stamp)
+    // A delete that is under way hides it already; this one takes what was written in the meantime.
+    if (erasing) throw notFound(sessionId)
     return { status: 'deleting', deletedTasks }
   }
 
+  /** One after the other: the second one of a session has little left to do. */
   function later(sessionId: string, stamp: Stamp): void {
-    const work = finish(sessionId, stamp)
+    const work = (underWay.get(sessionId) ?? Promise.resolve())
+      .then(() => finish(sessionId, stamp))
       .then((removed) =>
         log.info('delete finished', { session_id: sessionId, meta: { deleted_tasks: removed } }),
       )
@@ -139,7 +178,9 @@ export function createDeletion(options: DeletionOptions): Deletion {
           meta: { error: messageOf(error) },
         }),
       )
-      .finally(() => underWay.delete(sessionId))
+      .finally(() => {
+        if (underWay.get(sessionId) === work) underWay.delete(sessionId)
+      })
     underWay.set(sessionId, work)
   }
 
@@ -167,6 +208,12 @@ export function createDeletion(options: DeletionOptions): Deletion {
     newestStored,
     remove: (sessionId) => (options.mode === 'soft' ? removeSoft(sessionId) : removeHard(sessionId)),
 
+    /**
+     * A purge that comes in between is harmless. Where its tombstone comes later, it finds that the row has
+     * changed, and spares it. Where it came first, the mark makes a row of nothing but itself: everything else
+     * is void, so it is not whole, is never shown (whoever reads it back answers 404) and goes with what
+     * stays incomplete.
+     */
     async undelete(sessionId) {
       const row = await reader.sessionRow(sessionId)
       if (!row || (await coordination.isBeingErased(sessions.name, sessionId))) throw notFound(sessionId)
@@ -181,6 +228,35 @@ export function createDeletion(options: DeletionOptions): Deletion {
         if (collection !== sessions.name || underWay.has(group)) continue
         const removed = await finish(group, stamp)
         log.info('interrupted delete finished', { session_id: group, meta: { deleted_tasks: removed } })
+      }
+    },
+
+    async repeatDeletes() {
+      let repeated = 0
+      while (true) {
+        const due = await coordination.unrepeatedTombstones(repeatAfterMs, RESUME_AT_ONCE)
+        for (const tombstone of due) {
+          const { group, stamp } = tombstone // every tombstone is a session's
+          const { removedSessions, removedTasks } = await eraseStored(group, stamp)
+          if (removedSessions + removedTasks > 0) {
+            log.warn('rows of before a delete had come back, and were removed again', {
+              session_id: group,
+              meta: { removed_sessions: removedSessions, removed_tasks: removedTasks },
+            })
+          }
+          await coordination.markRepeated(tombstone)
+        }
+        repeated += due.length
+        if (due.length < RESUME_AT_ONCE) return repeated
+      }
+    },
+
+    async purgeTombstones() {
+      let total = 0
+      while (true) {
+        const purged = await coordination.purgeTombstones(keepMs, PURGED_AT_ONCE)
+        total += purged
+        if (purged < PURGED_AT_ONCE) return total
       }
     },
 

@@ -1,8 +1,9 @@
 /** The translation slice: its services put together, and its routes mounted. */
 import { z } from '@hono/zod-openapi'
-import type { Coordination } from '../backends/backend.ts'
+import type { Coordination } from '../backends/coordination.ts'
 import type { StampSource } from '../buffer/stamp_source.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
+import type { Coverage } from '../cluster/coverage.ts'
 import type { Job } from '../cluster/jobs.ts'
 import type { CollectionRouter } from '../collections/router.ts'
 import { translationSessions } from '../collections/translation.ts'
@@ -36,9 +37,17 @@ export interface TranslationOptions {
   refusal(): AppError | null
   onWritten(collection: string, status: string, rows: number): void
   onRestore(ok: boolean): void
+  /** What the retention's timer removed, by kind. */
+  onRemoved(kind: string, rows: number): void
+  /** What the other instances hold. */
+  coverage: Coverage
+  /** Rows that came from journals, on all instances. */
+  replayedRows(): Promise<number>
   flushTimeoutMs: number
   restoreTimeoutMs: number
   deleteMode: 'hard' | 'soft'
+  /** After this a delete is applied once more. */
+  repeatDeletesAfterMs: number
   exactCountLimit: number
   countKeepMs: number
   retention: {
@@ -62,6 +71,10 @@ export interface Slice {
 const BASE = '/api/v1/translation'
 const V1_BASE = '/api/v1/persistence'
 const RESUME_DELETES_EVERY_MS = 10_000
+const REPEAT_DELETES_EVERY_MS = 60_000
+const FORGET_DELETES_EVERY_MS = 3600_000
+/** How long the other instances may take to store what they hold. */
+const OTHERS_MS = 3000
 
 export function createTranslation(options: TranslationOptions): Slice {
   const { router, buffer, coordination, stamps, clock, log } = options
@@ -97,6 +110,7 @@ export function createTranslation(options: TranslationOptions): Slice {
     reader,
     log,
     mode: options.deleteMode,
+    repeatAfterMs: options.repeatDeletesAfterMs,
     nowMs: clock.nowMs,
   })
   const retention = createRetention({
@@ -104,10 +118,17 @@ export function createTranslation(options: TranslationOptions): Slice {
     coordination,
     buffer,
     deletion,
+    storedByAll: () => options.coverage.storedByAll({ timeoutMs: OTHERS_MS }),
     clock,
     log,
     days: options.retention,
   })
+
+  async function runRetention(): Promise<void> {
+    const removed = await retention.run()
+    for (const [kind, rows] of Object.entries(removed ?? {})) options.onRemoved(kind, rows)
+  }
+
   const stats = createStats({ router, coordination, clock, log })
   const writeOptions = {
     writer,
@@ -129,13 +150,23 @@ export function createTranslation(options: TranslationOptions): Slice {
     },
     jobs: [
       { name: 'resume_deletes', everyMs: RESUME_DELETES_EVERY_MS, run: deletion.resume },
+      {
+        name: 'repeat_deletes',
+        everyMs: Math.min(options.repeatDeletesAfterMs, REPEAT_DELETES_EVERY_MS),
+        run: async () => void (await deletion.repeatDeletes()),
+      },
+      {
+        name: 'forget_deletes',
+        everyMs: FORGET_DELETES_EVERY_MS,
+        run: async () => void (await deletion.purgeTombstones()),
+      },
       ...(options.retention.enabled
         ? [
             {
               name: 'retention',
               everyMs: options.retention.everyMs,
               firstAfterMs: options.retention.everyMs,
-              run: retention.run,
+              run: runRetention,
             },
           ]
         : []),

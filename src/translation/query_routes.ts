@@ -4,8 +4,10 @@ import type { Filter } from '../backends/backend.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import { endpoint, json, type Router } from '../http/endpoint.ts'
 import { shortText } from '../http/fields.ts'
+import { dateQuery, listAnswer, pageQuery } from '../http/listing.ts'
 import { validationError } from '../http/problem.ts'
-import { dateQuery, type Lister, type ListPage, listAnswer, pageQuery, textQuery } from './listing.ts'
+import { consistencyQuery, covering, type Everywhere, nobodyElse } from './everywhere.ts'
+import { type Lister, type ListPage, textQuery } from './listing.ts'
 import type { Reader } from './read.ts'
 import { sessionId, sessionStatus, taskId, taskStatus } from './schema.ts'
 import { SUMMARY_FIELDS, sessionDetail, sessionSummary, taskDetail, toSummary, toTask } from './views.ts'
@@ -13,10 +15,13 @@ import { SUMMARY_FIELDS, sessionDetail, sessionSummary, taskDetail, toSummary, t
 interface QueryRoutesOptions {
   reader: Reader
   lister: Lister
+  everywhere?: Everywhere
 }
 
 const sessionParam = z.object({ session_id: sessionId })
 const taskParam = z.object({ task_id: taskId })
+const sessionQuery = z.object(consistencyQuery)
+const taskQuery = z.object({ session_id: sessionId.optional(), ...consistencyQuery })
 const batchId = shortText(64, { description: 'Only tasks of this batch.', example: 'batch_001' }).optional()
 const sheetName = shortText(255, {
   description: 'Only tasks of this worksheet.',
@@ -36,6 +41,7 @@ const sessionsQuery = z.object({
     .default('created_at')
     .openapi({ description: 'What to order by; newest first unless `order=asc`.' }),
   ...pageQuery,
+  ...consistencyQuery,
 })
 
 const taskFilters = {
@@ -54,6 +60,7 @@ const tasksQuery = z.object({
       'What to order by; newest first unless `order=asc`. `task_id` orders by session and task, ascending unless `order=desc`.',
   }),
   ...pageQuery,
+  ...consistencyQuery,
 })
 
 const sessionTasksQuery = z.object({
@@ -63,11 +70,14 @@ const sessionTasksQuery = z.object({
     description: 'What to order by: `task_id` ascending, times newest first, unless `order` says otherwise.',
   }),
   ...pageQuery,
+  ...consistencyQuery,
 })
 
 const READ_PROBLEMS = ['BACKEND_UNAVAILABLE'] as const
 
-export function queryRoutes(router: Router, base: string, { reader, lister }: QueryRoutesOptions): void {
+export function queryRoutes(router: Router, base: string, options: QueryRoutesOptions): void {
+  const { reader, lister, everywhere = nobodyElse } = options
+
   endpoint(
     router,
     {
@@ -79,17 +89,22 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
       tags: ['Query'],
       problems: READ_PROBLEMS,
       request: { query: sessionsQuery },
-      responses: { 200: json(listAnswer(sessionSummary, 'SessionList'), 'A page of sessions.') },
+      responses: {
+        200: json(
+          covering(listAnswer(sessionSummary, 'SessionListPage'), 'SessionList'),
+          'A page of sessions.',
+        ),
+      },
     },
     async (c) => {
       const query = c.req.valid('query')
-      const page = await lister.list(
-        sessions,
-        filtersOf(query),
-        { ...query, sort: query.sort_by },
-        SUMMARY_FIELDS,
+      const answer = await everywhere.read(query.consistency, async () =>
+        answerOf(
+          await lister.list(sessions, filtersOf(query), { ...query, sort: query.sort_by }, SUMMARY_FIELDS),
+          toSummary,
+        ),
       )
-      return c.json(answerOf(page, toSummary), 200)
+      return c.json(answer, 200)
     },
   )
 
@@ -103,13 +118,14 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
       description: 'The stored session, merged with what this instance has buffered of it.',
       tags: ['Query'],
       problems: [...READ_PROBLEMS, 'SESSION_NOT_FOUND'],
-      request: { params: sessionParam },
-      responses: { 200: json(sessionDetail, 'The session.') },
+      request: { params: sessionParam, query: sessionQuery },
+      responses: { 200: json(covering(sessionDetail, 'SessionRead'), 'The session.') },
     },
     async (c) => {
       const { session_id } = c.req.valid('param')
       c.set('logFields', { session_id })
-      return c.json(await reader.session(session_id), 200)
+      const { consistency } = c.req.valid('query')
+      return c.json(await everywhere.read(consistency, () => reader.session(session_id)), 200)
     },
   )
 
@@ -127,9 +143,10 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
       request: { params: sessionParam, query: sessionTasksQuery },
       responses: {
         200: json(
-          listAnswer(taskDetail, 'SessionTaskListPage')
-            .extend({ session_id: z.string() })
-            .meta({ id: 'SessionTaskList' }),
+          covering(
+            listAnswer(taskDetail, 'SessionTaskListPage').extend({ session_id: z.string() }),
+            'SessionTaskList',
+          ),
           'A page of tasks.',
         ),
       },
@@ -139,11 +156,14 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
       const query = c.req.valid('query')
       c.set('logFields', { session_id })
       const filters: Filter[] = [{ op: 'eq', field: 'session_id', value: session_id }, ...filtersOf(query)]
-      const [page] = await Promise.all([
-        lister.list(tasks, filters, { ...query, sort: sortOf(query.sort_by) }),
-        reader.assertTasksReadable(session_id),
-      ])
-      return c.json({ session_id, ...answerOf(page, toTask) }, 200)
+      const answer = await everywhere.read(query.consistency, async () => {
+        const [page] = await Promise.all([
+          lister.list(tasks, filters, { ...query, sort: sortOf(query.sort_by) }),
+          reader.assertTasksReadable(session_id),
+        ])
+        return { session_id, ...answerOf(page, toTask) }
+      })
+      return c.json(answer, 200)
     },
   )
 
@@ -158,7 +178,9 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
       tags: ['Query'],
       problems: READ_PROBLEMS,
       request: { query: tasksQuery },
-      responses: { 200: json(listAnswer(taskDetail, 'TaskList'), 'A page of tasks.') },
+      responses: {
+        200: json(covering(listAnswer(taskDetail, 'TaskListPage'), 'TaskList'), 'A page of tasks.'),
+      },
     },
     async (c) => {
       const { session_id, ...query } = c.req.valid('query')
@@ -171,8 +193,10 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
         ...(session_id === undefined ? [] : [{ op: 'eq' as const, field: 'session_id', value: session_id }]),
         ...filtersOf(query),
       ]
-      const page = await lister.list(tasks, filters, { ...query, sort: sortOf(query.sort_by) })
-      return c.json(answerOf(page, toTask), 200)
+      const answer = await everywhere.read(query.consistency, async () =>
+        answerOf(await lister.list(tasks, filters, { ...query, sort: sortOf(query.sort_by) }), toTask),
+      )
+      return c.json(answer, 200)
     },
   )
 
@@ -187,11 +211,14 @@ export function queryRoutes(router: Router, base: string, { reader, lister }: Qu
         'The newest task of that id in any session, or that of `session_id`; merged with what this instance has buffered of it.',
       tags: ['Query'],
       problems: [...READ_PROBLEMS, 'TASK_NOT_FOUND'],
-      request: { params: taskParam, query: z.object({ session_id: sessionId.optional() }) },
-      responses: { 200: json(taskDetail, 'The task.') },
+      request: { params: taskParam, query: taskQuery },
+      responses: { 200: json(covering(taskDetail, 'TaskRead'), 'The task.') },
     },
-    async (c) =>
-      c.json(await reader.task(c.req.valid('param').task_id, c.req.valid('query').session_id), 200),
+    async (c) => {
+      const { task_id } = c.req.valid('param')
+      const { session_id, consistency } = c.req.valid('query')
+      return c.json(await everywhere.read(consistency, () => reader.task(task_id, session_id)), 200)
+    },
   )
 }
 

@@ -1,9 +1,19 @@
 /** Single sessions and tasks: the stored row, merged with what this instance has buffered of it. */
-import type { Coordination, RecordReader } from '../backends/backend.ts'
+import type { RecordReader } from '../backends/backend.ts'
+import type { Coordination } from '../backends/coordination.ts'
 import type { StampSource } from '../buffer/stamp_source.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { CollectionRouter } from '../collections/router.ts'
-import { type FlatRecord, flatten, isComplete, merge, newestStamp, type Row } from '../collections/row.ts'
+import {
+  erasedUpTo,
+  type FlatRecord,
+  flatten,
+  isComplete,
+  merge,
+  newestStamp,
+  type Row,
+} from '../collections/row.ts'
+import { ABSENT, type Stamp } from '../collections/stamp.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import { AppError } from '../lib/errors.ts'
 import { SHOWN } from './listing.ts'
@@ -16,7 +26,10 @@ export interface Reader {
   task(taskId: string, sessionId?: string): Promise<TaskDetail>
   /** Throws SESSION_NOT_FOUND where there is neither the session nor a task of it. */
   assertTasksReadable(sessionId: string): Promise<void>
-  /** The session's row, stored and buffered, whether it is shown or not; from `reader` where one is given. */
+  /**
+   * The session's row, stored and buffered, without what a delete voids, whether it is shown or not; from
+   * `reader` where one is given.
+   */
   sessionRow(sessionId: string, reader?: RecordReader): Promise<Row | null>
   /** The session's record if it is shown. */
   shownSession(sessionId: string): Promise<FlatRecord | null>
@@ -41,25 +54,47 @@ export function notFound(sessionId: string): AppError {
 export const isHidden = (row: Row): boolean => (row.values[sessions.slotOf('deleted_at')] ?? null) !== null
 
 export function createReader({ router, buffer, coordination, stamps }: ReaderOptions): Reader {
-  function overlay(stored: Row | null, held: Row | undefined): Row | null {
+  /** What is stored and buffered of a row, without what the session's delete voids. */
+  function overlay(stored: Row | null, held: Row | undefined, deleted: Stamp | undefined): Row | null {
     if (stored) stamps.observe(newestStamp(stored))
-    return stored && held ? merge(stored, held) : (held ?? stored)
+    const row = stored && held ? merge(stored, held) : (held ?? stored)
+    return row && deleted !== undefined ? erasedUpTo(row, deleted) : row
   }
 
-  async function sessionRow(
+  /**
+   * The newest delete of each of the sessions. It is read beside their rows, not after them, and either order
+   * is right: who began to read after a delete was committed finds its tombstone, which stays for 30 days,
+   * and voids what is left, or was stored late, of before. Who began earlier may see the rows as they were
+   * before it or after it, as if all at once: each row is on one side of it, since an erase changes a row in
+   * one statement, and rows with something newer were written in view of the tombstone. What was accepted
+   * after a delete is above it from now on, here as well: the stamp is observed.
+   */
+  async function deletesOf(sessionIds: readonly string[]): Promise<Map<string, Stamp>> {
+    const deletes = await coordination.tombstonesOf(sessions.name, sessionIds)
+    for (const stamp of deletes.values()) stamps.observe(stamp)
+    return deletes
+  }
+
+  /** The session's row, and whether it is being deleted; one that never was deleted needs no look. */
+  async function lookAt(
     sessionId: string,
     reader: RecordReader = router.records(sessions),
-  ): Promise<Row | null> {
+  ): Promise<{ row: Row | null; deleted: Stamp; erasing: boolean }> {
     // The buffer first: a row that is flushed while the store is read is then in one of them, or in both.
     const held = buffer.get(sessions, [sessionId])
-    return overlay(await reader.read(sessions, [sessionId]), held)
+    const [stored, [deleted, erasing]] = await Promise.all([
+      reader.read(sessions, [sessionId]),
+      deletesOf([sessionId]).then(async (deletes) => {
+        const stamp = deletes.get(sessionId)
+        if (stamp === undefined) return [undefined, false] as const
+        return [stamp, await coordination.isBeingErased(sessions.name, sessionId)] as const
+      }),
+    ])
+    return { row: overlay(stored, held, deleted), deleted: deleted ?? ABSENT, erasing }
   }
 
   async function shownSession(sessionId: string): Promise<FlatRecord | null> {
-    const [row, erasing] = await Promise.all([
-      sessionRow(sessionId),
-      coordination.isBeingErased(sessions.name, sessionId),
-    ])
+    const { row, erasing } = await lookAt(sessionId)
     if (!row || erasing || !isComplete(sessions, row) || isHidden(row)) return null
     return flatten(sessions, row)
   }
@@ -67,19 +102,19 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
   /** Tasks by key, stored and buffered, the newest first. */
   async function taskRows(keys: readonly (readonly string[])[]): Promise<Row[]> {
     const held = keys.map((key) => buffer.get(tasks, key))
-    const found = await router.records(tasks).readMany(tasks, keys)
+    const [found, deletes] = await Promise.all([
+      router.records(tasks).readMany(tasks, keys),
+      deletesOf(keys.map((key) => key[0]!)),
+    ])
     const stored = new Map(found.map((row) => [row.key[0]!, row]))
     return keys
-      .flatMap((key, i) => overlay(stored.get(key[0]!) ?? null, held[i]) ?? [])
+      .flatMap((key, i) => overlay(stored.get(key[0]!) ?? null, held[i], deletes.get(key[0]!)) ?? [])
       .sort((a, b) => (newestStamp(a) < newestStamp(b) ? 1 : -1))
   }
 
   async function isTaskShown(row: Row): Promise<boolean> {
     if (!isComplete(tasks, row)) return false
-    const [parent, erasing] = await Promise.all([
-      sessionRow(row.key[0]!),
-      coordination.isBeingErased(sessions.name, row.key[0]!),
-    ])
+    const { row: parent, erasing } = await lookAt(row.key[0]!)
     return !erasing && !(parent && isHidden(parent))
   }
 
@@ -101,7 +136,7 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
   }
 
   return {
-    sessionRow,
+    sessionRow: async (sessionId, from) => (await lookAt(sessionId, from)).row,
     shownSession,
 
     bufferedSession(sessionId) {
@@ -120,7 +155,7 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
             [{ op: 'eq', field: 'session_id', value: sessionId }, { op: 'complete' }],
             'status',
           ),
-        coordination.countDeadLetters(tasks.name, sessionId),
+        coordination.countDeadLetters({ collection: tasks.name, group: sessionId }),
       ])
       if (!record) throw notFound(sessionId)
       return toDetail(record, counts, deadLetters)
@@ -137,13 +172,10 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
     },
 
     async assertTasksReadable(sessionId) {
-      const [row, erasing] = await Promise.all([
-        sessionRow(sessionId),
-        coordination.isBeingErased(sessions.name, sessionId),
-      ])
+      const { row, deleted, erasing } = await lookAt(sessionId)
       if (erasing || (row && isHidden(row))) throw notFound(sessionId)
       if (row && isComplete(sessions, row)) return
-      if (buffer.group(tasks, sessionId).size > 0) return
+      for (const held of buffer.group(tasks, sessionId).values()) if (newestStamp(held) > deleted) return
       const stored = await router
         .records(tasks)
         .count(tasks, [{ op: 'eq', field: 'session_id', value: sessionId }], { limit: 1 })

@@ -1,14 +1,17 @@
 /** Recovery: what was unfinished when Backend V2 went down, and handing it back. */
-import type { Coordination, Filter, RecordReader, Snapshot } from '../backends/backend.ts'
+import type { Filter, RecordReader, Snapshot } from '../backends/backend.ts'
+import type { Coordination } from '../backends/coordination.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { Value } from '../collections/definition.ts'
 import type { CollectionRouter } from '../collections/router.ts'
-import { type FlatRecord, flatten, isComplete, merge, type Row } from '../collections/row.ts'
+import { erasedUpTo, type FlatRecord, flatten, isComplete, merge, type Row } from '../collections/row.ts'
+import { type Stamp, stampMs } from '../collections/stamp.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import type { Clock } from '../lib/clock.ts'
 import { messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { formatTime } from '../lib/time.ts'
+import { type Everywhere, naming, nobodyElse } from './everywhere.ts'
 import { SHOWN } from './listing.ts'
 import { isHidden, notFound } from './read.ts'
 import {
@@ -26,11 +29,15 @@ import {
 export const UNFINISHED = ['pending', 'processing'] as const
 const LIST_PAGE_ROWS = 500
 const RESTORES_SHOWN = 20
+/** The part of a restore's time that the other instances may take to store what they hold. */
+const OTHERS_SHARE = 2 / 3
 
 export interface Restore {
   session: SessionDetail
   /** Unfinished tasks, in pages. Ends after the last one; throws where the snapshot can't be read on. */
   tasks: AsyncIterable<TaskDetail[]>
+  /** Instances that may hold rows which are not part of it. */
+  missing: string[]
   /** Ends the restore: how many tasks went out, and whether that was all of them. The first call counts. */
   finish(tasksCount: number, ok: boolean): Promise<string>
 }
@@ -50,7 +57,7 @@ export interface RecoveryStatus {
 }
 
 export interface Recovery {
-  incomplete(): Promise<SessionSummary[]>
+  incomplete(): Promise<{ sessions: SessionSummary[]; missing: string[] }>
   /** Throws SESSION_NOT_FOUND. */
   restore(sessionId: string): Promise<Restore>
   status(): Promise<RecoveryStatus>
@@ -63,6 +70,10 @@ interface RecoveryOptions {
   instanceId: string
   clock: Clock
   log: Logger
+  everywhere?: Everywhere
+  /** Rows that came from journals, on all instances. */
+  replayedRows?(): Promise<number>
+  /** The whole time of a restore until its answer begins. */
   timeoutMs: number
   onRestore(ok: boolean): void
 }
@@ -71,7 +82,13 @@ const incompleteFilter: Filter = { op: 'in', field: 'status', values: UNFINISHED
 const isUnfinished = (status: Value | undefined) => (UNFINISHED as readonly unknown[]).includes(status)
 
 export function createRecovery(options: RecoveryOptions): Recovery {
-  const { router, buffer, coordination, clock, log } = options
+  const { router, buffer, coordination, clock, log, everywhere = nobodyElse } = options
+
+  /** What is stored and buffered of a row, without what the session's delete voids. */
+  function overlay(stored: Row | undefined, held: Row | undefined, deleted: Stamp | undefined): Row | null {
+    const row = stored && held ? merge(stored, held) : (held ?? stored ?? null)
+    return row && deleted !== undefined ? erasedUpTo(row, deleted) : row
+  }
 
   /** Unfinished sessions, the newest first, with no more fields than asked for. */
   async function incompleteRecords(fields: readonly string[]): Promise<FlatRecord[]> {
@@ -93,21 +110,19 @@ export function createRecovery(options: RecoveryOptions): Recovery {
       after = [page.at(-1)!.created_at!, page.at(-1)!.session_id!]
     }
     // What is buffered here may finish a stored session, begin a new one, or take one up again.
-    const found =
+    const keys = held.map((row) => row.key)
+    const ids = keys.map(([id]) => id!)
+    const [found, deletes] =
       held.length > 0
-        ? await store.readMany(
-            sessions,
-            held.map((row) => row.key),
-          )
-        : []
+        ? await Promise.all([store.readMany(sessions, keys), coordination.tombstonesOf(sessions.name, ids)])
+        : [[], new Map<string, Stamp>()]
     const stored = new Map(found.map((row) => [row.key[0]!, row]))
     for (const row of held) {
-      const under = stored.get(row.key[0]!)
-      const whole = under ? merge(under, row) : row
-      const record = flatten(sessions, whole)
-      if (isComplete(sessions, whole) && !isHidden(whole) && isUnfinished(record.status))
-        records.set(row.key[0]!, record)
-      else records.delete(row.key[0]!)
+      const id = row.key[0]!
+      const whole = overlay(stored.get(id), row, deletes.get(id))
+      const record = whole && isComplete(sessions, whole) && !isHidden(whole) && flatten(sessions, whole)
+      if (record && isUnfinished(record.status)) records.set(id, record)
+      else records.delete(id)
     }
     return [...records.values()].sort((a, b) => (b.created_at as number) - (a.created_at as number))
   }
@@ -121,39 +136,48 @@ export function createRecovery(options: RecoveryOptions): Recovery {
     )
   }
 
+  /** Unfinished ones of these tasks, as they are with what is buffered, and without what the delete voids. */
+  async function wholeTasks(
+    snapshot: Snapshot,
+    keys: readonly (readonly string[])[],
+    held: ReadonlyMap<string, Row>,
+    deleted: Stamp | undefined,
+  ): Promise<TaskDetail[]> {
+    const stored = new Map((await snapshot.readMany(tasks, keys)).map((row) => [row.key[1]!, row]))
+    const rows = keys.flatMap(([, id]) => overlay(stored.get(id!), held.get(id!), deleted) ?? [])
+    const shown = rows.filter((row) => isComplete(tasks, row)).map((row) => flatten(tasks, row))
+    return shown.filter((record) => isUnfinished(record.status)).map(toTask)
+  }
+
   /** Stored pages with what was buffered laid over them; then what only the buffer, or a filtered row, holds. */
   async function* unfinishedTasks(
     snapshot: Snapshot,
     sessionId: string,
-    held: Map<string, Row>,
+    held: ReadonlyMap<string, Row>,
+    deleted: Stamp | undefined,
   ): AsyncIterable<TaskDetail[]> {
     const filters: Filter[] = [
       { op: 'eq', field: 'session_id', value: sessionId },
       { op: 'complete' },
       incompleteFilter,
     ]
+    // A row older than the delete was committed after it, by a statement that had waited in the server.
+    const isPlain = (record: FlatRecord) =>
+      !held.has(record.task_id as string) &&
+      (deleted === undefined || (record.created_at as number) > stampMs(deleted))
     for await (const page of snapshot.scan(tasks, filters)) {
-      const plain = held.size === 0 ? page : page.filter((record) => !held.has(record.task_id as string))
+      const plain = page.filter(isPlain)
       if (plain.length > 0) yield plain.map(toTask)
+      const late = page.filter((record) => !held.has(record.task_id as string) && !isPlain(record))
+      if (late.length === 0) continue
+      const keys = late.map((record) => [sessionId, record.task_id as string])
+      const unfinished = await wholeTasks(snapshot, keys, held, deleted)
+      if (unfinished.length > 0) yield unfinished
     }
-    const rows = [...held.values()]
-    for (let i = 0; i < rows.length; i += LIST_PAGE_ROWS) {
-      const part = rows.slice(i, i + LIST_PAGE_ROWS)
-      const stored = new Map(
-        (
-          await snapshot.readMany(
-            tasks,
-            part.map((row) => row.key),
-          )
-        ).map((row) => [row.key[1]!, row]),
-      )
-      const whole = part.map((row) => {
-        const under = stored.get(row.key[1]!)
-        return under ? merge(under, row) : row
-      })
-      const shown = whole.filter((row) => isComplete(tasks, row)).map((row) => flatten(tasks, row))
-      const unfinished = shown.filter((record) => isUnfinished(record.status))
-      if (unfinished.length > 0) yield unfinished.map(toTask)
+    const keys = Array.from(held.values(), (row) => row.key)
+    for (let i = 0; i < keys.length; i += LIST_PAGE_ROWS) {
+      const unfinished = await wholeTasks(snapshot, keys.slice(i, i + LIST_PAGE_ROWS), held, deleted)
+      if (unfinished.length > 0) yield unfinished
     }
   }
 
@@ -176,36 +200,43 @@ export function createRecovery(options: RecoveryOptions): Recovery {
   }
 
   return {
-    async incomplete() {
-      const records = await incompleteRecords(SUMMARY_FIELDS)
-      const counts = await router.records(tasks).countByGroup(
-        tasks,
-        records.map((record) => record.session_id as string),
-        [{ op: 'complete' }],
-        'status',
-      )
-      return records.map((record) => toSummary(record, counts.get(record.session_id as string) ?? new Map()))
-    },
+    incomplete: () =>
+      everywhere.afterOthers(async ({ missing }) => {
+        const records = await incompleteRecords(SUMMARY_FIELDS)
+        const ids = records.map((record) => record.session_id as string)
+        const counts = await router.records(tasks).countByGroup(tasks, ids, [{ op: 'complete' }], 'status')
+        return {
+          sessions: records.map((record, i) => toSummary(record, counts.get(ids[i]!) ?? new Map())),
+          missing,
+        }
+      }),
 
     async restore(sessionId) {
+      const startedAt = performance.now()
+      const { missing } = await everywhere.others(options.timeoutMs * OTHERS_SHARE)
+      const timeoutMs = options.timeoutMs - (performance.now() - startedAt)
       // The buffer is read before the snapshot begins: a row flushed in between is in both, one of it is enough.
       const held = buffer.group(tasks, sessionId)
       const heldSession = buffer.get(sessions, [sessionId])
-      const snapshot = await router.records(sessions).snapshot({ timeoutMs: options.timeoutMs })
+      const snapshot = await router.records(sessions).snapshot({ timeoutMs })
       try {
         const stored = await snapshot.read(sessions, [sessionId])
         // Snapshots take half of the pool at most. A delete that begins after this one is none of its business.
-        const [erasing, deadLetters] = await Promise.all([
+        const [erasing, deletes, deadLetters] = await Promise.all([
           coordination.isBeingErased(sessions.name, sessionId),
-          coordination.countDeadLetters(tasks.name, sessionId),
+          coordination.tombstonesOf(sessions.name, [sessionId]),
+          coordination.countDeadLetters({ collection: tasks.name, group: sessionId }),
         ])
-        const row = stored && heldSession ? merge(stored, heldSession) : (heldSession ?? stored)
-        if (!row || erasing || !isComplete(sessions, row) || isHidden(row)) throw notFound(sessionId)
+        const deleted = deletes.get(sessionId)
+        const row = overlay(stored ?? undefined, heldSession, deleted)
+        if (!row || erasing || !isComplete(sessions, row) || isHidden(row))
+          throw naming(notFound(sessionId), missing)
         const counts = await countsOf(snapshot, sessionId)
         let finished: Promise<string> | null = null
         return {
           session: toDetail(flatten(sessions, row), counts, deadLetters),
-          tasks: unfinishedTasks(snapshot, sessionId, held),
+          tasks: unfinishedTasks(snapshot, sessionId, held, deleted),
+          missing,
           finish(tasksCount, ok) {
             finished ??= finish(snapshot, sessionId, tasksCount, ok)
             return finished
@@ -217,25 +248,27 @@ export function createRecovery(options: RecoveryOptions): Recovery {
       }
     },
 
-    async status() {
-      const [records, restores, counts] = await Promise.all([
-        incompleteRecords([]),
-        coordination.listRestores(RESTORES_SHOWN),
-        coordination.countRestores(),
-      ])
-      return {
-        incomplete_sessions: records.length,
-        restores: restores.map((restore) => ({
-          session_id: restore.sessionId,
-          tasks_count: restore.tasksCount,
-          instance_id: restore.instanceId,
-          restored_at: formatTime(restore.restoredAtMs),
-          ok: restore.ok,
-        })),
-        replayed_rows: 0,
-        success_rate: counts.total === 0 ? 100 : Math.round((counts.succeeded / counts.total) * 1000) / 10,
-        missing_instances: [],
-      }
-    },
+    status: () =>
+      everywhere.afterOthers(async ({ missing }) => {
+        const [records, restores, counts, replayedRows] = await Promise.all([
+          incompleteRecords([]),
+          coordination.listRestores(RESTORES_SHOWN),
+          coordination.countRestores(),
+          options.replayedRows?.() ?? 0,
+        ])
+        return {
+          incomplete_sessions: records.length,
+          restores: restores.map((restore) => ({
+            session_id: restore.sessionId,
+            tasks_count: restore.tasksCount,
+            instance_id: restore.instanceId,
+            restored_at: formatTime(restore.restoredAtMs),
+            ok: restore.ok,
+          })),
+          replayed_rows: replayedRows,
+          success_rate: counts.total === 0 ? 100 : Math.round((counts.succeeded / counts.total) * 1000) / 10,
+          missing_instances: missing,
+        }
+      }),
   }
 }

@@ -4,6 +4,7 @@ import { accepts } from 'hono/accepts'
 import { endpoint, json, type Router } from '../http/endpoint.ts'
 import { messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
+import { missingInstances } from './everywhere.ts'
 import type { Recovery, Restore } from './recovery.ts'
 import { SESSION_ID, sessionId } from './schema.ts'
 import { sessionDetail, sessionSummary, taskDetail } from './views.ts'
@@ -12,9 +13,7 @@ const incompleteAnswer = z
   .object({
     count: z.int().meta({ example: 3 }),
     sessions: z.array(sessionSummary),
-    missing_instances: z
-      .array(z.string())
-      .meta({ description: 'Instances whose buffered rows could not be taken into account.', example: [] }),
+    missing_instances: missingInstances,
   })
   .meta({ id: 'IncompleteSessions' })
 
@@ -26,7 +25,7 @@ const restoreAnswer = z
     tasks: z.array(taskDetail).meta({ description: 'Tasks that are pending or processing.' }),
     tasks_count: z.int().meta({ example: 640 }),
     restored_tasks_count: z.int().meta({ description: 'The same as `tasks_count`.', example: 640 }),
-    missing_instances: z.array(z.string()).meta({ example: [] }),
+    missing_instances: missingInstances,
     restored_at: z.iso.datetime().meta({ example: '2025-09-30T10:30:00.000Z' }),
   })
   .meta({ id: 'Restored' })
@@ -48,7 +47,7 @@ const statusAnswer = z
       description: 'Percent of the restores that sent everything; 100 where there were none.',
       example: 100,
     }),
-    missing_instances: z.array(z.string()).meta({ example: [] }),
+    missing_instances: missingInstances,
   })
   .meta({ id: 'RecoveryStatus' })
 
@@ -61,14 +60,15 @@ export function recoveryRoutes(router: Router, base: string, recovery: Recovery,
       operationId: 'listIncompleteSessions',
       summary: 'List unfinished sessions',
       description:
-        'Every session that is pending or processing, the newest first; what this instance has buffered is part of it.',
+        'Every session that is pending or processing, the newest first; waits up to 3 seconds until every instance has stored what it had accepted, and names those that have not.',
       tags: ['Recovery'],
       problems: ['BACKEND_UNAVAILABLE'],
       responses: { 200: json(incompleteAnswer, 'The sessions.') },
     },
     async (c) => {
       const found = await recovery.incomplete()
-      return c.json({ count: found.length, sessions: found, missing_instances: [] }, 200)
+      const { sessions, missing } = found
+      return c.json({ count: sessions.length, sessions, missing_instances: missing }, 200)
     },
   )
 
@@ -80,7 +80,7 @@ export function recoveryRoutes(router: Router, base: string, recovery: Recovery,
       operationId: 'restoreSession',
       summary: 'Restore a session',
       description:
-        'The session and its unfinished tasks, streamed from one snapshot; rows not stored yet are part of it. With `Accept: application/x-ndjson`: a line with the session, a line a task, and a last line with the count; where that is missing the answer was cut off.',
+        'The session and its unfinished tasks, streamed from one snapshot; rows not stored yet are part of it: it waits until every instance has stored what it had accepted, and names those that have not in time. With `Accept: application/x-ndjson`: a line with the session, a line a task, and a last line with the count; where that is missing the answer was cut off.',
       tags: ['Recovery'],
       problems: ['BACKEND_UNAVAILABLE', 'SESSION_NOT_FOUND'],
       request: { params: z.object({ session_id: sessionId }) },
@@ -129,7 +129,8 @@ export function recoveryRoutes(router: Router, base: string, recovery: Recovery,
       path: `${base}/recovery/status`,
       operationId: 'getRecoveryStatus',
       summary: 'Get the state of recovery',
-      description: 'Unfinished sessions, the newest restores of all instances and how they went.',
+      description:
+        'Unfinished sessions, the newest restores of all instances and how they went, and rows that came from journals.',
       tags: ['Recovery'],
       problems: ['BACKEND_UNAVAILABLE'],
       responses: { 200: json(statusAnswer, 'The state.') },
@@ -142,7 +143,7 @@ export function recoveryRoutes(router: Router, base: string, recovery: Recovery,
 interface Form {
   head(sessionId: string, session: unknown): string
   task(task: unknown, first: boolean): string
-  tail(count: number, restoredAt: string): string
+  tail(count: number, missing: readonly string[], restoredAt: string): string
 }
 
 const JSON_FORM: Form = {
@@ -151,15 +152,15 @@ const JSON_FORM: Form = {
     return `{"session_id":${JSON.stringify(sessionId)},"session":${text},"restored_session":${text},"tasks":[`
   },
   task: (task, first) => `${first ? '' : ','}${JSON.stringify(task)}`,
-  tail: (count, restoredAt) =>
-    `],"tasks_count":${count},"restored_tasks_count":${count},"missing_instances":[],"restored_at":"${restoredAt}"}`,
+  tail: (count, missing, restoredAt) =>
+    `],"tasks_count":${count},"restored_tasks_count":${count},"missing_instances":${JSON.stringify(missing)},"restored_at":"${restoredAt}"}`,
 }
 
 const NDJSON: Form = {
   head: (sessionId, session) => `${JSON.stringify({ session_id: sessionId, session })}\n`,
   task: (task) => `${JSON.stringify({ task })}\n`,
-  tail: (count, restoredAt) =>
-    `${JSON.stringify({ tasks_count: count, restored_tasks_count: count, missing_instances: [], restored_at: restoredAt })}\n`,
+  tail: (count, missing, restoredAt) =>
+    `${JSON.stringify({ tasks_count: count, restored_tasks_count: count, missing_instances: missing, restored_at: restoredAt })}\n`,
 }
 
 /**
@@ -189,7 +190,7 @@ function restoreBody(
           const page = await pages.next()
           if (page.done) {
             const restoredAt = await restore.finish(count, true)
-            controller.enqueue(encoder.encode(form.tail(count, restoredAt)))
+            controller.enqueue(encoder.encode(form.tail(count, restore.missing, restoredAt)))
             controller.close()
             return
           }

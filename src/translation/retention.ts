@@ -1,9 +1,11 @@
 /** Removing what is old: finished sessions, soft-deleted ones, and what never became whole. */
-import type { Coordination, Filter } from '../backends/backend.ts'
+import type { Filter } from '../backends/backend.ts'
+import type { Coordination } from '../backends/coordination.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { CollectionRouter } from '../collections/router.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import type { Clock } from '../lib/clock.ts'
+import { AppError } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import type { Deletion } from './deletion.ts'
 
@@ -18,10 +20,21 @@ export interface CleanupResult {
   deletedTasks: number
 }
 
+/** What a round removed. */
+export interface RetentionResult extends CleanupResult {
+  incompleteSessions: number
+  incompleteTasks: number
+  parentlessTasks: number
+}
+
 export interface Retention {
+  /** Throws BACKEND_UNAVAILABLE, with `missing_instances`, where one of those may hold something newer. */
   cleanup(days: RetentionDays, options: { dryRun: boolean }): Promise<CleanupResult>
-  /** The timer's round: finished and soft-deleted sessions, then what stayed incomplete or parentless. */
-  run(): Promise<void>
+  /**
+   * The timer's round: finished and soft-deleted sessions, then what stayed incomplete or parentless. Null
+   * where it was put off, because an instance may hold something newer.
+   */
+  run(): Promise<RetentionResult | null>
 }
 
 interface RetentionOptions {
@@ -29,12 +42,16 @@ interface RetentionOptions {
   coordination: Coordination
   buffer: WriteBuffer
   deletion: Deletion
+  /** Lets every other live instance store what it has accepted; names those that did not, or that are dead. */
+  storedByAll(): Promise<{ missing: readonly string[] }>
   clock: Clock
   log: Logger
   days: RetentionDays & { deletedDays: number; incompleteDays: number }
 }
 
 const DAY_MS = 86_400_000
+/** By then an instance that hung has stored what it holds, or stopped counting as live. */
+const RETRY_AFTER_S = 10
 const EXAMINED_AT_ONCE = 100
 const PURGED_AT_ONCE = 1000
 
@@ -43,6 +60,7 @@ export function createRetention({
   coordination,
   buffer,
   deletion,
+  storedByAll,
   clock,
   log,
   days: configured,
@@ -83,23 +101,35 @@ export function createRetention({
     }
   }
 
-  /** Deletes up to the newest stamp that was seen: what is written after the look survives. Null = spared. */
+  const ofSession = (sessionId: string): Filter => ({ op: 'eq', field: 'session_id', value: sessionId })
+
+  /** Sessions to which this instance has accepted something lately: they are not done, whatever is stored. */
+  const heldHere = () => new Set([...buffer.all(sessions), ...buffer.all(tasks)].map((row) => row.key[0]!))
+
+  /**
+   * Deletes up to the newest stamp that was seen: what is written after the look survives. Null = spared.
+   * The row's stamps are read first, so a write during the look changes what the tombstone is put over.
+   */
   async function removeExamined(sessionId: string, filters: readonly Filter[]): Promise<number | null> {
-    if (buffer.get(sessions, [sessionId]) || buffer.group(tasks, sessionId).size > 0) return null
-    const stamp = await deletion.newestStored(sessionId)
-    const stillExpired = await router
-      .records(sessions)
-      .count(sessions, [...filters, { op: 'eq', field: 'session_id', value: sessionId }])
-    return stillExpired === 0 ? null : deletion.eraseUnlessTouched(sessionId, stamp)
+    const seen = await coordination.stampsOf(sessions, sessionId)
+    const [stamp, stillExpired] = await Promise.all([
+      deletion.newestStored(sessionId),
+      router.records(sessions).count(sessions, [...filters, ofSession(sessionId)]),
+    ])
+    return stillExpired === 0 ? null : deletion.eraseUnlessTouched(sessionId, { stamp, seen })
   }
 
-  async function cleanup(days: RetentionDays, { dryRun }: { dryRun: boolean }): Promise<CleanupResult> {
+  async function removeExpired(
+    days: RetentionDays,
+    { spared, dryRun }: { spared: ReadonlySet<string>; dryRun: boolean },
+  ): Promise<CleanupResult> {
     const result = { deletedSessions: 0, deletedTasks: 0 }
     for (const filters of expired(days)) {
       for await (const ids of sessionsOf(filters)) {
         for (const sessionId of ids) {
+          if (spared.has(sessionId)) continue
           const removed = dryRun
-            ? await router.records(tasks).count(tasks, [{ op: 'eq', field: 'session_id', value: sessionId }])
+            ? await router.records(tasks).count(tasks, [ofSession(sessionId)])
             : await removeExamined(sessionId, filters)
           if (removed === null) continue
           result.deletedSessions++
@@ -108,6 +138,24 @@ export function createRetention({
       }
     }
     return result
+  }
+
+  /** Everybody's rows are stored before anything is examined; names the instances that may hold newer ones. */
+  async function storeFirst(): Promise<readonly string[]> {
+    const [own, { missing }] = await Promise.all([buffer.flush([sessions, tasks]), storedByAll()])
+    for (const { failure } of own.values()) if (failure) throw failure
+    return missing
+  }
+
+  async function cleanup(days: RetentionDays, { dryRun }: { dryRun: boolean }): Promise<CleanupResult> {
+    const spared = heldHere()
+    const missing = dryRun ? [] : await storeFirst()
+    if (missing.length === 0) return removeExpired(days, { spared, dryRun })
+    throw new AppError('BACKEND_UNAVAILABLE', {
+      detail: 'Nothing was removed: some instances did not store what they hold, which may be newer.',
+      members: { missing_instances: missing },
+      retryAfterSeconds: RETRY_AFTER_S,
+    })
   }
 
   async function purgeAll(collection: typeof tasks, filters: readonly Filter[]): Promise<number> {
@@ -121,7 +169,9 @@ export function createRetention({
 
   /**
    * Rows that never became whole, a day's at a time: no statement looks at more. What was examined needs no
-   * second look, which the database remembers for all instances.
+   * second look, which the database remembers for all instances. The DELETE's own condition is the whole
+   * examination: a row that is written meanwhile is locked by one of the two statements, and is then either
+   * whole or younger, so what goes has the stamps that were examined.
    */
   async function purgeIncomplete(collection: typeof tasks, also: readonly Filter[]): Promise<number> {
     const fact = `retention:${collection.name}`
@@ -155,7 +205,10 @@ export function createRetention({
     return oldest ? (oldest.updated_at as number) : null
   }
 
-  /** Groups of tasks that have no session, all of them old. */
+  /**
+   * Groups of tasks that have no session, all of them old. Here too the DELETE examines what it deletes; a
+   * session that arrives in that very moment is one that came after it.
+   */
   async function purgeOrphans(): Promise<number> {
     const old = olderThan('updated_at', configured.incompleteDays)
     let total = 0
@@ -187,19 +240,30 @@ export function createRetention({
   return {
     cleanup,
     async run() {
-      const cleaned = await cleanup(configured, { dryRun: false })
-      const incompleteSessions = await purgeIncomplete(sessions, [{ op: 'visible' }])
-      const incompleteTasks = await purgeIncomplete(tasks, [])
-      const orphans = await purgeOrphans()
+      const spared = heldHere()
+      const missing = await storeFirst()
+      if (missing.length > 0) {
+        log.warn('retention put off: some instances did not store what they hold', {
+          meta: { missing_instances: missing },
+        })
+        return null
+      }
+      const result = {
+        ...(await removeExpired(configured, { spared, dryRun: false })),
+        incompleteSessions: await purgeIncomplete(sessions, [{ op: 'visible' }]),
+        incompleteTasks: await purgeIncomplete(tasks, []),
+        parentlessTasks: await purgeOrphans(),
+      }
       log.info('retention finished', {
         meta: {
-          deleted_sessions: cleaned.deletedSessions,
-          deleted_tasks: cleaned.deletedTasks,
-          incomplete_sessions: incompleteSessions,
-          incomplete_tasks: incompleteTasks,
-          parentless_tasks: orphans,
+          deleted_sessions: result.deletedSessions,
+          deleted_tasks: result.deletedTasks,
+          incomplete_sessions: result.incompleteSessions,
+          incomplete_tasks: result.incompleteTasks,
+          parentless_tasks: result.parentlessTasks,
         },
       })
+      return result
     },
   }
 }

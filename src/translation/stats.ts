@@ -1,6 +1,7 @@
 /** Statistics: exact counts, kept for a while and refreshed in the background, so that asking never waits long. */
 import { z } from '@hono/zod-openapi'
-import type { Coordination, Filter } from '../backends/backend.ts'
+import type { Filter } from '../backends/backend.ts'
+import type { Coordination } from '../backends/coordination.ts'
 import type { Collection } from '../collections/definition.ts'
 import type { CollectionRouter } from '../collections/router.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'

@@ -9,6 +9,7 @@ import { endpoint, json, type Router } from '../http/endpoint.ts'
 import { AppError } from '../lib/errors.ts'
 import { withDeadline } from '../lib/retry.ts'
 import { formatTime } from '../lib/time.ts'
+import { type Everywhere, missingInstances, nobodyElse } from './everywhere.ts'
 import {
   acceptedAnswer,
   MAX_BATCH_ITEMS,
@@ -28,6 +29,9 @@ import type { Item, Writer } from './write.ts'
 interface WriteRoutesOptions {
   writer: Writer
   buffer: WriteBuffer
+  everywhere?: Everywhere
+  /** Names this instance where it is the one that is late. */
+  instanceId?: string
   nowMs(): number
   /** How long a flush on request may take. */
   flushTimeoutMs: number
@@ -43,6 +47,16 @@ export const flushAnswer = z
     duration_ms: z.int().meta({ example: 1200 }),
   })
   .meta({ id: 'Flushed' })
+
+const flushIncomplete = flushAnswer
+  .extend({
+    status: z.literal('error'),
+    missing_instances: missingInstances.meta({ example: ['instance-b'] }),
+    error_code: z.literal('FLUSH_TIMEOUT'),
+    detail: z.string().meta({ example: 'Not everything that was accepted is stored.' }),
+    request_id: z.string().meta({ example: '01999999-0000-7000-8000-000000000000' }),
+  })
+  .meta({ id: 'FlushIncomplete' })
 
 const BATCHES = [
   {
@@ -136,15 +150,33 @@ export function writeRoutes(
       operationId: name('flush'),
       summary: 'Store everything that is buffered',
       description:
-        'Waits, at most 10 seconds, until what was accepted before the call is stored. Concurrent calls share one flush.',
+        'Waits, at most 8 seconds, until every instance has stored what it had accepted before the call. Where one has not, what the others hold is stored, and the answer names it. Concurrent calls share one flush.',
       tags,
       ...(deprecated && { deprecated }),
-      problems: ['BACKEND_UNAVAILABLE', 'NOT_READY', 'FLUSH_TIMEOUT'],
-      responses: { 200: json(flushAnswer, 'Stored.') },
+      problems: ['BACKEND_UNAVAILABLE', 'NOT_READY'],
+      responses: {
+        200: json(flushAnswer, 'Stored.'),
+        504: json(flushIncomplete, 'Stored as far as the instances answered in time.'),
+      },
     },
     async (c) => {
       options.assertReachable()
-      return c.json(await flushAll(options), 200)
+      const { missing, ...written } = await flushEverywhere(options)
+      if (missing.length === 0) return c.json({ status: 'flushed' as const, ...written }, 200)
+      c.set('errorCode', 'FLUSH_TIMEOUT')
+      c.set('logFields', { meta: { missing_instances: missing } })
+      return c.json(
+        {
+          status: 'error' as const,
+          ...written,
+          missing_instances: missing,
+          error_code: 'FLUSH_TIMEOUT' as const,
+          detail:
+            'Not everything that was accepted is stored: the instances named are dead, or were not done in time.',
+          request_id: c.get('requestId'),
+        },
+        504,
+      )
     },
   )
 }
@@ -201,28 +233,37 @@ function storedRows(buffer: WriteBuffer): { sessions: number; tasks: number } {
   return { sessions: of(translationSessions.name), tasks: of(translationTasks.name) }
 }
 
-async function flushAll(options: WriteRoutesOptions): Promise<z.infer<typeof flushAnswer>> {
+/** The own flush; rows that are counted so far where it isn't done in time. It goes on then. */
+async function flushOwn(
+  options: WriteRoutesOptions,
+): Promise<{ sessions: number; tasks: number; late: boolean }> {
+  const before = storedRows(options.buffer)
+  const late = new AppError('FLUSH_TIMEOUT')
+  try {
+    const reports = await withDeadline(options.buffer.flush(), options.flushTimeoutMs, () => late)
+    for (const { failure } of reports.values()) if (failure) throw failure
+    const written = (collection: Collection) => reports.get(collection.name)?.written ?? 0
+    return { sessions: written(translationSessions), tasks: written(translationTasks), late: false }
+  } catch (error) {
+    if (error !== late) throw error
+    const { sessions, tasks } = storedRows(options.buffer)
+    return { sessions: sessions - before.sessions, tasks: tasks - before.tasks, late: true }
+  }
+}
+
+async function flushEverywhere(options: WriteRoutesOptions): Promise<{
+  sessions_written: number
+  tasks_written: number
+  duration_ms: number
+  missing: string[]
+}> {
+  const { everywhere = nobodyElse, instanceId = 'this' } = options
   const start = performance.now()
-  const durationMs = () => Math.round(performance.now() - start)
-  const storedBefore = storedRows(options.buffer)
-  const late = () =>
-    new AppError('FLUSH_TIMEOUT', {
-      detail: 'The flush goes on; not everything was stored within the time this request waits.',
-      members: {
-        sessions_written: storedRows(options.buffer).sessions - storedBefore.sessions,
-        tasks_written: storedRows(options.buffer).tasks - storedBefore.tasks,
-        duration_ms: durationMs(),
-        missing_instances: [],
-      },
-      retryAfterSeconds: 1,
-    })
-  const reports = await withDeadline(options.buffer.flush(), options.flushTimeoutMs, late)
-  const written = (collection: Collection) => reports.get(collection.name)?.written ?? 0
-  for (const { failure } of reports.values()) if (failure) throw failure
+  const [own, others] = await Promise.all([flushOwn(options), everywhere.others(options.flushTimeoutMs)])
   return {
-    status: 'flushed',
-    sessions_written: written(translationSessions),
-    tasks_written: written(translationTasks),
-    duration_ms: durationMs(),
+    sessions_written: own.sessions + (others.written[translationSessions.name] ?? 0),
+    tasks_written: own.tasks + (others.written[translationTasks.name] ?? 0),
+    duration_ms: Math.round(performance.now() - start),
+    missing: [...(own.late ? [instanceId] : []), ...others.missing],
   }
 }

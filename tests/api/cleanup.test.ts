@@ -106,6 +106,29 @@ onEachBackend('cleanup', {}, (on) => {
     await remove([stored, session, task])
   })
 
+  test('removes nothing, with 503, while an instance that may hold newer rows is missing', async () => {
+    const [id, other] = [await aged('failed', 40), freshId('dead')]
+    const minuteAgo = Date.now() - 60_000
+    await on.store.run(
+      `INSERT INTO instances (instance_id, number, state, version, buffered_rows, started_at, seen_at)
+       VALUES (?, 777, 'live', '1', 3, ?, ?)`,
+      [other, minuteAgo, minuteAgo],
+    )
+    for (const method of ['POST', 'DELETE']) {
+      const answer = await on.http.request<Problem>(method, `${BASE}/sessions/cleanup`, '{}')
+      expect(answer.status).toBe(503)
+      expect(answer.headers.get('retry-after')).toMatch(/^\d+$/)
+      expect(answer.body).toMatchObject({
+        error_code: 'BACKEND_UNAVAILABLE',
+        missing_instances: [other],
+      })
+    }
+    expect(await cleanup({ dry_run: true })).toMatchObject({ deleted_sessions: 1 })
+    expect(await exists(id)).toBe(true)
+    await on.store.run('DELETE FROM instances WHERE instance_id = ?', [other])
+    expect(await cleanup()).toMatchObject({ deleted_sessions: 1, deleted_tasks: TASKS })
+  })
+
   test('what it removed starts clean when it is made anew', async () => {
     const id = await aged('failed', 40)
     await cleanup()

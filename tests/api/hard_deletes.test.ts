@@ -13,8 +13,25 @@ import {
 } from '../support/translation_data.ts'
 import { until } from '../support/waiting.ts'
 
+/** A stamp of that time as it is stored. */
+function stampBytes(ms: number): Uint8Array {
+  const bytes = new Uint8Array(8)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(ms) << 22n)
+  return bytes
+}
+
 onEachBackend('hard deletes', {}, (on) => {
   const api = translation(on)
+  const tombstone = async (id: string) =>
+    (await on.store.run<{ finished: number }>('SELECT finished FROM tombstones WHERE group_key = ?', [id]))[0]
+  async function rowsOf(id: string): Promise<number> {
+    const counts = await Promise.all(
+      ['translation_sessions', 'translation_tasks'].map((table) =>
+        on.store.run<{ n: number }>(`SELECT COUNT(*) AS n FROM ${table} WHERE session_id = ?`, [id]),
+      ),
+    )
+    return counts.reduce((sum, [row]) => sum + row!.n, 0)
+  }
 
   /** Every way to see something of a session; answers what is still seen. */
   async function traces(id: string, task: string): Promise<string[]> {
@@ -161,12 +178,10 @@ onEachBackend('hard deletes', {}, (on) => {
     await api.store([], [taskItem(id, task)])
     expect((await api.task(task)).body.session_id).toBe(id)
     // As an instance leaves it that dies in the middle of a delete; the next one takes it up within 10 s.
-    const stamp = new Uint8Array(8)
-    new DataView(stamp.buffer).setBigUint64(0, BigInt(Date.now()) << 22n)
     await on.store.run(
       `INSERT INTO tombstones (collection, group_key, stamp, finished, created_at)
        VALUES ('translation_sessions', ?, ?, 0, 0)`,
-      [id, stamp],
+      [id, stampBytes(Date.now())],
     )
     for (const anew of [false, true]) {
       if (anew) await api.store([sessionItem(id)], [taskItem(id, task)])
@@ -177,7 +192,6 @@ onEachBackend('hard deletes', {}, (on) => {
         restore: await api.restore(id),
         status: await on.http.patch(sessionPath(id, '/status'), { status: 'pending' }),
         undelete: await on.http.post(sessionPath(id, '/undelete')),
-        remove: await api.remove(id),
       }
       const seen = Object.entries(answers).filter(([, { status }]) => status !== 404)
       expect(seen.map(([name, { status }]) => `${name} ${status}`)).toEqual([])
@@ -187,6 +201,75 @@ onEachBackend('hard deletes', {}, (on) => {
     await on.store.run('UPDATE tombstones SET finished = 1 WHERE group_key = ?', [id])
     expect((await api.session(id)).status).toBe(200)
     expect((await api.tasksOf(id)).body.total).toBe(1)
+  })
+
+  test('a delete during an unfinished one is 404, takes what was made anew, and finishes both', async () => {
+    const id = freshId()
+    await api.store([sessionItem(id)], taskItems(id, 3))
+    await on.store.run(
+      `INSERT INTO tombstones (collection, group_key, stamp, finished, created_at)
+       VALUES ('translation_sessions', ?, ?, 0, 0)`,
+      [id, stampBytes(Date.now())],
+    )
+    await api.store([sessionItem(id, { filename: 'anew' })], [taskItem(id, 'anew')])
+    expect((await api.remove(id)).status).toBe(404)
+    await until(async () => (await tombstone(id))?.finished === 1, { message: 'the end of the delete' })
+    expect((await api.session(id)).status).toBe(404)
+    expect(await rowsOf(id)).toBe(0)
+    await api.store([sessionItem(id)])
+    expect((await api.session(id)).status).toBe(200)
+  })
+
+  test('what is not there is deleted all the same: rows of before, stored late by another instance, are void', async () => {
+    const id = freshId()
+    await api.store([], [taskItem(id, 'a', { status: 'completed', target_text: 'before' })])
+    const late = await on.store.run<{ stamps: Uint8Array }>(
+      `SELECT stamps FROM translation_tasks WHERE session_id = ? AND task_id = 'a'`,
+      [id],
+    )
+    await on.store.run('DELETE FROM translation_tasks WHERE session_id = ?', [id])
+    expect((await api.remove(id)).status).toBe(404)
+    expect(await tombstone(id)).toMatchObject({ finished: 1 })
+    // As a statement stores it that waited in the server since before the delete.
+    const times = on.store.time(Date.now())
+    await on.store.run(
+      `INSERT INTO translation_tasks (session_id, task_id, batch_id, sheet_name, row_index, column_name, source_text,
+         status, created_at, updated_at, stamps) VALUES (?, 'a', 'b', 's', 1, 'c', 'before', 'completed', ?, ?, ?)`,
+      [id, times, times, late[0]!.stamps],
+    )
+    expect((await api.task('a', { session_id: id })).status).toBe(404)
+    expect((await api.task('a')).body.session_id).not.toBe(id)
+    // What is accepted now is shown, with nothing of before.
+    await api.patchTasks([{ session_id: id, task_id: 'a', status: 'processing' }])
+    expect((await api.task('a', { session_id: id })).status).toBe(404)
+    await api.postTasks([taskItem(id, 'a')])
+    expect((await api.task('a', { session_id: id })).body).toMatchObject({ target_text: null })
+    expect((await api.remove(id)).status).toBe(200)
+    expect(await rowsOf(id)).toBe(0)
+  })
+
+  test('a session row of before that comes late is not shown, and its deletion mark hides nothing', async () => {
+    const id = freshId()
+    await api.store([sessionItem(id)], [taskItem(id, 't')])
+    const [row] = await on.store.run<{ stamps: Uint8Array }>(
+      'SELECT stamps FROM translation_sessions WHERE session_id = ?',
+      [id],
+    )
+    await api.remove(id)
+    const times = on.store.time(Date.now())
+    const stamps = new Uint8Array(row!.stamps)
+    stamps.set(stamps.subarray(0, 8), stamps.length - 8) // deleted_at, set before the delete
+    await on.store.run(
+      `INSERT INTO translation_sessions (session_id, filename, file_path, status, llm_provider, deleted_at, created_at,
+         updated_at, stamps) VALUES (?, 'f', 'p', 'processing', 'l', ?, ?, ?, ?)`,
+      [id, times, times, times, stamps],
+    )
+    expect((await api.session(id)).status).toBe(404)
+    expect((await api.tasksOf(id)).status).toBe(404)
+    expect((await on.http.post(sessionPath(id, '/undelete'))).status).toBe(404)
+    await api.postSessions([sessionItem(id, { filename: 'anew' })])
+    expect((await api.session(id)).body).toMatchObject({ filename: 'anew' })
+    await api.remove(id)
   })
 
   test('case twins and neighbours by name are other sessions', async () => {
@@ -227,7 +310,6 @@ onEachBackend('deletes of very many tasks', { only: ['sqlite'] }, (on) => {
         expect((await api.tasksOf(id)).status).toBe(404)
         expect((await api.restore(id)).status).toBe(404)
         expect((await api.task('copy_99999')).status).toBe(404)
-        expect((await api.remove(id)).status).toBe(404)
       }
       const left = async () =>
         (
@@ -237,6 +319,7 @@ onEachBackend('deletes of very many tasks', { only: ['sqlite'] }, (on) => {
           )
         )[0]!.n
       await gone()
+      expect((await api.remove(id)).status).toBe(404)
       // Made anew meanwhile: hidden until the delete is finished, then there, and clean.
       await api.store([sessionItem(id, { filename: 'anew' })], [taskItem(id, 'anew')])
       if ((await left()) > 1) await gone()

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'bun:test'
-import type { Coordination, InstanceSign } from '../../src/backends/backend.ts'
+import type { Coordination, InstanceSign } from '../../src/backends/coordination.ts'
 import { MAX_INSTANCE_NUMBER, makeStamp } from '../../src/collections/stamp.ts'
 import { onEachBackend } from '../support/contract_backends.ts'
 import { stampOf, T0 } from '../support/contract_rows.ts'

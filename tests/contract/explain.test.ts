@@ -1,17 +1,14 @@
 import { beforeAll, describe, expect, test } from 'bun:test'
-import { MySqlDialect } from 'drizzle-orm/mysql-core'
-import { SQLiteSyncDialect } from 'drizzle-orm/sqlite-core'
-import { format } from 'mysql2/promise'
 import type { Filter } from '../../src/backends/backend.ts'
-import { mysqlDialect } from '../../src/backends/mysql/dialect.ts'
+import { countLetters, findLetters, selectLetters } from '../../src/backends/sql/dead_letters.ts'
 import { selectCount, selectPage, selectRows } from '../../src/backends/sql/select.ts'
-import { sqliteDialect } from '../../src/backends/sqlite/dialect.ts'
 import {
   translationSessions as sessions,
   translationTasks as tasks,
 } from '../../src/collections/translation.ts'
-import { type BackendKind, onEachBackend } from '../support/contract_backends.ts'
+import { onEachBackend } from '../support/contract_backends.ts'
 import { fullRow, T0 } from '../support/contract_rows.ts'
+import { dialectOf, planOf } from '../support/query_plan.ts'
 
 const SESSIONS = 2000
 /** Those of them that have tasks. */
@@ -141,7 +138,10 @@ onEachBackend('plans of hot statements', 'records', (store, kind) => {
   })
 
   test.each(Object.entries(HOT))('%s: served by its index', async (_, { page, index, sorted }) => {
-    const plan = await planOf(selectPage(dialectOf(kind), page.collection, page.query), page.collection.name)
+    const plan = await planOf(store(), kind, {
+      statement: selectPage(dialectOf(kind), page.collection, page.query),
+      table: page.collection.name,
+    })
     expect(plan.access).toMatch(index)
     if (sorted) expect(plan.sorts).toBe(false)
   })
@@ -161,37 +161,64 @@ onEachBackend('plans of hot statements', 'records', (store, kind) => {
       ['one session', sessions, [['s-1']]],
       ['several sessions', sessions, [['s-1'], ['s-2']]],
     ] as const)('%s: served by the clustered key', async (_, collection, keys) => {
-      const plan = await planOf(selectRows(dialectOf(kind), collection, keys), collection.name)
+      const plan = await planOf(store(), kind, {
+        statement: selectRows(dialectOf(kind), collection, keys),
+        table: collection.name,
+      })
       expect(plan.access).toMatch(/PRIMARY|sqlite_autoindex_translation_(tasks|sessions)_1/)
     })
   })
 
   test('the number of tasks of a session: served by the clustered key', async () => {
     const statement = selectCount(dialectOf(kind), tasks, [equal('session_id', 's-7')], 100_001)
-    expect((await planOf(statement, tasks.name)).access).toMatch(
+    expect((await planOf(store(), kind, { statement, table: tasks.name })).access).toMatch(
       /PRIMARY|sqlite_autoindex_translation_tasks_1/,
     )
   })
-
-  /** How a statement reaches a table, and whether it sorts what it finds. */
-  async function planOf(
-    statement: ReturnType<typeof selectPage>,
-    table: string,
-  ): Promise<{ access: string; sorts: boolean }> {
-    if (kind.dialect === 'sqlite') {
-      const { sql, params } = new SQLiteSyncDialect().sqlToQuery(statement)
-      const steps = await store().execute(`EXPLAIN QUERY PLAN ${format(sql, params as never)}`)
-      const details = steps.map(({ detail }) => String(detail))
-      return {
-        access: details.find((detail) => detail.includes(` ${table} `)) ?? details.join('; '),
-        sorts: details.some((detail) => detail === 'USE TEMP B-TREE FOR ORDER BY'),
-      }
-    }
-    const { sql, params } = new MySqlDialect().sqlToQuery(statement)
-    const steps = await store().execute(`EXPLAIN FORMAT = TRADITIONAL ${format(sql, params as never)}`)
-    const step = steps.find((one) => one.table === table)
-    return { access: `${step?.type} ${step?.key}`, sorts: /filesort/.test(String(step?.Extra)) }
-  }
 })
 
-const dialectOf = ({ dialect }: BackendKind) => (dialect === 'sqlite' ? sqliteDialect : mysqlDialect)
+onEachBackend('plans of dead letters', 'coordination', (store, kind) => {
+  const [letters, groups] = [3000, 100]
+  let ids: string[]
+  beforeAll(async () => {
+    const coordination = store().backend.coordination!
+    await coordination.putDeadLetters(
+      Array.from({ length: letters }, (_, n) => ({
+        collection: tasks.name,
+        row: fullRow(tasks, [`s-${n % groups}`, `t-${n}`], { n }),
+        code: '1406',
+        reason: 'Data too long',
+      })),
+    )
+    ids = (await coordination.findDeadLetters({}, { limit: 10, after: '' })).map(({ id }) => id)
+    if (kind.dialect === 'mysql') await store().execute('ANALYZE TABLE dead_letters')
+  })
+  const plan = (statement: ReturnType<typeof countLetters>) =>
+    planOf(store(), kind, { statement, table: 'dead_letters' })
+
+  test('a page, the newest first: in the order of the ids, from wherever it begins', async () => {
+    for (const before of [{}, { before: ids[5]! }]) {
+      const { access, sorts } = await plan(selectLetters(dialectOf(kind), {}, { limit: 21, ...before }))
+      expect(access).toMatch(/uq_id/)
+      expect(sorts).toBe(false)
+    }
+  })
+
+  test('a page of a replay: in the order of the ids, from where the last one ended', async () => {
+    const statement = findLetters(dialectOf(kind), { failedUntilMs: 9e12 }, { limit: 20, after: ids[5]! })
+    const { access, sorts } = await plan(statement)
+    expect(access).toMatch(/uq_id/)
+    expect(sorts).toBe(false)
+  })
+
+  test('by their ids: served by them', async () => {
+    const { access } = await plan(selectLetters(dialectOf(kind), { ids }, { limit: 10 }))
+    expect(access).toMatch(/uq_id/)
+  })
+
+  test('of a session: counted by its index', async () => {
+    for (const filter of [{ group: 's-7' }, { group: 's-7', collection: tasks.name }]) {
+      expect((await plan(countLetters(dialectOf(kind), filter))).access).toMatch(/idx_group/)
+    }
+  })
+})

@@ -2,12 +2,8 @@
  * A store whose writes wait until the test says what becomes of them, and a write buffer on it: a probe of
  * the buffer's own timing, not of a database.
  */
-import {
-  BackendError,
-  type Coordination,
-  type DeadLetter,
-  type RecordStore,
-} from '../../src/backends/backend.ts'
+import { BackendError, type RecordStore } from '../../src/backends/backend.ts'
+import type { Coordination, DeadLetter } from '../../src/backends/coordination.ts'
 import {
   type AcceptedRow,
   type BufferConfig,

@@ -1,10 +1,6 @@
 /** A backend that fails when a test says so, and works otherwise: what is real stays real. */
-import {
-  type Backend,
-  BackendError,
-  type Coordination,
-  type RecordStore,
-} from '../../src/backends/backend.ts'
+import { type Backend, BackendError, type RecordStore } from '../../src/backends/backend.ts'
+import type { Coordination } from '../../src/backends/coordination.ts'
 import type { Collection } from '../../src/collections/definition.ts'
 import type { Row } from '../../src/collections/row.ts'
 

@@ -13,7 +13,8 @@ const CONNECT_TIMEOUT_MS = 3_000
 const ACCOUNT =
   "CREATE USER 'test'@'127.0.0.1' IDENTIFIED BY 'test';\nGRANT ALL ON *.* TO 'test'@'127.0.0.1';\n"
 
-type Family = 'mysql' | 'mariadb'
+/** Who speaks MySQL's protocol. */
+export type Family = 'mysql' | 'mariadb'
 
 /** A server of the table, of one of the two families. */
 export function mysqlServer(name: Family, options: { image: string; program: string }): ServerKind {
@@ -88,15 +89,16 @@ async function startInstalled(family: Family, name: string, variable: string): P
   }
 }
 
-/** These servers refuse to run as root, so they get an account that owns their folder. */
-async function runAs(folder: string): Promise<string[]> {
+/** These servers refuse to run as root, so they get an account that owns their folder: the option that says so. */
+export async function runAs(folder: string): Promise<string[]> {
   if (userInfo().uid !== 0) return []
   const [uid, gid] = await Promise.all([run(['id', '-u', 'mysql'], 1_000), run(['id', '-g', 'mysql'], 1_000)])
   await chown(folder, Number(uid), Number(gid))
   return ['--user=mysql']
 }
 
-function initialise(family: Family, program: string, data: string[]): string[] {
+/** The command that makes an empty data folder, with these options. */
+export function initialise(family: Family, program: string, data: string[]): string[] {
   if (family === 'mysql') return [program, '--no-defaults', '--initialize-insecure', ...data]
   const installer = findProgram('mariadb-install-db')
   if (!installer) throw new Error('no mariadb-install-db installed')

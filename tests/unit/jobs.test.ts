@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from 'bun:test'
-import type { Coordination } from '../../src/backends/backend.ts'
+import type { Coordination } from '../../src/backends/coordination.ts'
 import { createJobRunner, type Job, type JobRunner } from '../../src/cluster/jobs.ts'
 import { backendKinds, type OpenStore } from '../support/contract_backends.ts'
 import { settle } from '../support/contract_gates.ts'

@@ -16,6 +16,7 @@ export const mysqlDialect: Dialect = {
     return raw as string
   },
   encodeStamp: (stamp) => Buffer.from(stampHex(stamp), 'hex'),
+  forUpdate: 'FOR UPDATE',
   greatest: 'GREATEST',
   least: 'LEAST',
   incoming: (column) => `VALUES(\`${column}\`)`,

@@ -158,6 +158,7 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
                 await adoptLegacy(on)
               },
             },
+            { name: '0002_instance_flushes', text: instanceFlushes },
           ],
           texts: { applied: migrationsApplied, put: migrationPut },
           owner,

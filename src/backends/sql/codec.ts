@@ -12,6 +12,8 @@ export interface Dialect {
   decode(type: FieldType, raw: unknown): Value
   /** A stamp as a parameter of 8 bytes. */
   encodeStamp(stamp: Stamp): unknown
+  /** What ends a subquery whose rows are locked until the statement commits. */
+  forUpdate: string
   /** The functions that take the greatest and the least of their arguments. */
   greatest: string
   least: string

@@ -45,7 +45,7 @@ export function createCoordination({
   return {
     ...createInstances({ session, sql, now, firstInstanceNumber }),
     ...createTombstones({ dialect, session, sql }),
-    ...createDeadLetters({ dialect, session, sql }),
+    ...createDeadLetters({ dialect, session, sql, texts }),
     now,
 
     async takeLease(name, owner, ttlMs) {

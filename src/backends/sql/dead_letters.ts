@@ -1,9 +1,11 @@
 /** Dead letters: rows that the store refused for what they are, as JSON, with their stamps. */
-import { newestStamp, packStamps } from '../../collections/row.ts'
+import { sql as drizzle, type SQL } from 'drizzle-orm'
+import type { Value } from '../../collections/definition.ts'
+import { newestStamp, packStamps, unpackStamps } from '../../collections/row.ts'
 import { uuidv7 } from '../../lib/ids.ts'
-import type { DeadLetters } from '../coordination.ts'
+import type { DeadLetter, DeadLetters, LetterFilter, StoredLetter } from '../coordination.ts'
 import type { Dialect, SqlSession } from './codec.ts'
-import type { Statements } from './statement.ts'
+import { type Statements, statement } from './statement.ts'
 
 export type DeadLetterTexts = Record<'dead_letter_put' | 'dead_letter_delete_group', string>
 
@@ -11,37 +13,174 @@ interface DeadLettersOptions {
   dialect: Dialect
   session: SqlSession
   sql: Statements<DeadLetterTexts>
+  texts: DeadLetterTexts
 }
 
 const REASON_CHARS = 1024
+/** A statement has to fit into a packet, and its parameters into what SQLite takes. */
+const LETTERS_A_STATEMENT = 200
+const CHARS_A_STATEMENT = 1024 * 1024
+const COLUMNS =
+  'id, collection, record_key, record, stamps, accepted_at, error_code, reason, failed_at, attempts'
 
-export function createDeadLetters({ dialect, session, sql }: DeadLettersOptions): DeadLetters {
+export function createDeadLetters({ dialect, session, sql, texts }: DeadLettersOptions): DeadLetters {
   return {
     async putDeadLetters(letters) {
-      for (const { collection, row, code, reason } of letters) {
+      const rows = letters.map((letter) => columnsOf(dialect, letter))
+      // In the order of their keys, so that parallel statements don't deadlock; equal keys stay in theirs.
+      rows.sort((a, b) => compare(a.collection, b.collection) || compare(a.recordKey, b.recordKey))
+      for (const chunk of chunks(rows)) {
         await session.run(
-          sql.dead_letter_put(
-            collection,
-            JSON.stringify(row.key),
-            dialect.encodeStamp(newestStamp(row)),
-            uuidv7(),
-            row.key[0],
-            asciiText(reason, REASON_CHARS),
-            code,
-            asciiJson(row.values.map((value) => (value === undefined ? [] : [value]))),
-            Uint8Array.from(packStamps(row).match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
-            row.createdAtMs,
+          putMany(
+            texts.dead_letter_put,
+            chunk.map(({ columns }) => columns),
           ),
         )
       }
     },
-    async countDeadLetters(collection, group) {
-      return Number((await session.all(sql.dead_letter_count_group(collection, group)))[0]?.[0])
+    async countDeadLetters(filter) {
+      return Number((await session.all(countLetters(dialect, filter)))[0]?.[0])
+    },
+    async listDeadLetters(filter, page) {
+      return (await session.all(selectLetters(dialect, filter, page))).map(decodeLetter)
+    },
+    async findDeadLetters(filter, page) {
+      const found = await session.all(findLetters(dialect, filter, page))
+      return found.map(([id, attempts, bytes]) => ({
+        id: String(id),
+        attempts: Number(attempts),
+        bytes: Number(bytes),
+      }))
+    },
+    async removeDeadLetters(letters) {
+      let removed = 0
+      for (const [attempts, same] of Map.groupBy(letters, (letter) => letter.attempts)) {
+        const among = idIn(same.map(({ id }) => id))
+        removed += await session.run(
+          drizzle`DELETE FROM dead_letters WHERE ${among} AND attempts = ${attempts}`,
+        )
+      }
+      return removed
     },
     async deleteDeadLetters(collection, group, stamp) {
       await session.run(sql.dead_letter_delete_group(collection, group, dialect.encodeStamp(stamp)))
     },
+  }
+}
 
+interface LetterRow {
+  collection: string
+  recordKey: string
+  chars: number
+  /** In the order of the statement's parameters. */
+  columns: unknown[]
+}
+
+function columnsOf(dialect: Dialect, { collection, row, code, reason }: DeadLetter): LetterRow {
+  const recordKey = JSON.stringify(row.key)
+  const record = asciiJson(row.values.map((value) => (value === undefined ? [] : [value])))
+  return {
+    collection,
+    recordKey,
+    chars: record.length + recordKey.length + REASON_CHARS,
+    columns: [
+      collection,
+      recordKey,
+      dialect.encodeStamp(newestStamp(row)),
+      uuidv7(),
+      row.key[0],
+      asciiText(reason, REASON_CHARS),
+      code,
+      record,
+      Uint8Array.from(packStamps(row).match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
+      row.createdAtMs,
+    ],
+  }
+}
+
+const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
+
+function* chunks(rows: readonly LetterRow[]): Iterable<LetterRow[]> {
+  let chunk: LetterRow[] = []
+  let chars = 0
+  for (const row of rows) {
+    const full = chunk.length === LETTERS_A_STATEMENT || chars + row.chars > CHARS_A_STATEMENT
+    if (full && chunk.length > 0) {
+      yield chunk
+      chunk = []
+      chars = 0
+    }
+    chunk.push(row)
+    chars += row.chars
+  }
+  if (chunk.length > 0) yield chunk
+}
+
+/** The statement for one letter, with its values once a letter. */
+function putMany(text: string, rows: readonly unknown[][]): SQL {
+  const many = text.replace(/^VALUES (.*)$/m, (_, tuple) => `VALUES ${rows.map(() => tuple).join(', ')}`)
+  return statement(many)(...rows.flat())
+}
+
+function idIn(ids: readonly string[]): SQL {
+  if (ids.length === 0) return drizzle.raw('1 = 0')
+  return drizzle`id IN (${drizzle.join(
+    ids.map((id) => drizzle`${id}`),
+    drizzle.raw(', '),
+  )})`
+}
+
+function conditions(dialect: Dialect, filter: LetterFilter, position: readonly SQL[] = []): SQL {
+  const { ids, collection, group, reason, failedUntilMs } = filter
+  const all = [...position]
+  if (ids !== undefined) all.push(idIn(ids))
+  if (collection !== undefined) all.push(drizzle`collection = ${collection}`)
+  if (group !== undefined) all.push(drizzle`group_key = ${group}`)
+  // A reason is stored in ASCII, so what is looked for is written alike.
+  if (reason !== undefined) all.push(dialect.contains(drizzle.raw('reason'), asciiText(reason)))
+  if (failedUntilMs !== undefined) all.push(drizzle`failed_at <= ${failedUntilMs}`)
+  return all.length > 0 ? drizzle.join(all, drizzle.raw(' AND ')) : drizzle.raw('1 = 1')
+}
+
+export function countLetters(dialect: Dialect, filter: LetterFilter): SQL {
+  return drizzle`SELECT COUNT(*) FROM dead_letters WHERE ${conditions(dialect, filter)}`
+}
+
+export function selectLetters(
+  dialect: Dialect,
+  filter: LetterFilter,
+  { limit, offset = 0, before }: { limit: number; offset?: number; before?: string },
+): SQL {
+  const where = conditions(dialect, filter, before === undefined ? [] : [drizzle`id < ${before}`])
+  return drizzle`SELECT ${drizzle.raw(COLUMNS)} FROM dead_letters WHERE ${where} ORDER BY id DESC LIMIT ${limit} OFFSET ${offset}`
+}
+
+export function findLetters(
+  dialect: Dialect,
+  filter: LetterFilter,
+  { limit, after }: { limit: number; after: string },
+): SQL {
+  const where = conditions(dialect, filter, [drizzle`id > ${after}`])
+  return drizzle`SELECT id, attempts, LENGTH(record) FROM dead_letters WHERE ${where} ORDER BY id LIMIT ${limit}`
+}
+
+/** `raw` has the columns of `COLUMNS`. */
+function decodeLetter(raw: readonly unknown[]): StoredLetter {
+  const [id, collection, recordKey, record, stamps, acceptedAt, code, reason, failedAt, attempts] = raw
+  const values = (JSON.parse(String(record)) as Value[][]).map((value) => value[0])
+  return {
+    id: String(id),
+    collection: String(collection),
+    row: {
+      key: JSON.parse(String(recordKey)),
+      values,
+      stamps: unpackStamps(stamps as Uint8Array, values.length),
+      createdAtMs: Number(acceptedAt),
+    },
+    code: String(code),
+    reason: String(reason),
+    failedAtMs: Number(failedAt),
+    attempts: Number(attempts),
   }
 }
 
@@ -54,7 +193,7 @@ function asciiJson(value: unknown): string {
 }
 
 /** A text in printable ASCII, the rest of it escaped; cut at a character. */
-function asciiText(text: string, max: number): string {
+function asciiText(text: string, max = Number.POSITIVE_INFINITY): string {
   let ascii = ''
   for (const char of text) {
     const written = /[\x20-\x7e]/.test(char) ? char : asciiJson(char).slice(1, -1)

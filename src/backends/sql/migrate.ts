@@ -3,7 +3,8 @@
  * process can be killed between a statement and the record of it, and DDL is no transaction everywhere.
  */
 import { type SQL, sql } from 'drizzle-orm'
-import { BackendError, type Coordination } from '../backend.ts'
+import { BackendError } from '../backend.ts'
+import type { Coordination } from '../coordination.ts'
 import type { SqlSession } from './codec.ts'
 import { statement } from './statement.ts'
 

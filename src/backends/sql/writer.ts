@@ -1,6 +1,7 @@
 /** Changes of a record store that are the same in every dialect; the bulk upsert is each dialect's own. */
-import { sql } from 'drizzle-orm'
-import { ABSENT, stampMs } from '../../collections/stamp.ts'
+import { type SQL, sql } from 'drizzle-orm'
+import type { Collection } from '../../collections/definition.ts'
+import { ABSENT, STAMP_BYTES, type Stamp, stampHex, stampMs } from '../../collections/stamp.ts'
 import type { RecordStore } from '../backend.ts'
 import type { Dialect, SqlSession } from './codec.ts'
 import { extremeStamp, slotOf } from './guard.ts'
@@ -11,6 +12,30 @@ type Common = Pick<RecordStore, 'delete' | 'erase' | 'purge' | 'groups' | 'newes
 
 export function createWriter(dialect: Dialect, session: SqlSession): Common {
   const q = dialect.quote
+
+  /**
+   * Clears what is not newer than `stamp` in the rows that `where` finds, a range of about `limit` keys a
+   * statement: a group can be large. The key's second field orders a group; without one it is a single row.
+   */
+  async function clear(collection: Collection, where: SQL, stamp: Stamp, limit: number): Promise<void> {
+    const { assignments, needed } = clearing(dialect, collection, stamp)
+    const from = table(dialect, collection)
+    const order = sql.raw(q(collection.key[1] ?? collection.key[0]!))
+    let beyond = sql``
+    while (true) {
+      const found = await session.all(
+        sql`SELECT ${order} FROM ${from} WHERE ${where} AND ${needed}${beyond} ORDER BY ${order} LIMIT ${limit}`,
+      )
+      if (found.length === 0) return
+      const [first, last] = [found[0]![0], found.at(-1)![0]]
+      await session.run(
+        sql`UPDATE ${from} SET ${assignments} WHERE ${where} AND ${order} BETWEEN ${first} AND ${last} AND ${needed}`,
+      )
+      if (found.length < limit) return
+      beyond = sql` AND ${order} > ${last}`
+    }
+  }
+
   return {
     async delete(collection, key) {
       const match = sql.join(
@@ -21,27 +46,14 @@ export function createWriter(dialect: Dialect, session: SqlSession): Common {
     },
 
     async erase(collection, group, stamp, limit) {
+      const bound = dialect.encodeStamp(stamp)
       const inGroup = sql`${sql.raw(q(collection.key[0]!))} = ${group}`
       const newest = sql.raw(extremeStamp(dialect.greatest, collection, 'stamps'))
-      const bound = sql`${dialect.encodeStamp(stamp)}`
       const deleted = await session.run(
         dialect.deleteSome(collection, sql`${inGroup} AND ${newest} <= ${bound}`, limit),
       )
-      if (deleted === limit) return deleted
       // What is left has something newer; its older fields are cleared as the delete's own write.
-      const clear = collection.slots.map(
-        (name, slot) =>
-          sql`${sql.raw(q(name))} = CASE WHEN ${sql.raw(slotOf('stamps', slot))} <= ${bound} THEN NULL ELSE ${sql.raw(q(name))} END`,
-      )
-      const raised = collection.slots.map((_, slot) => `${dialect.greatest}(${slotOf('stamps', slot)}, @D)`)
-      const stamps = dialect
-        .concat([...raised, `SUBSTR(stamps, ${collection.slots.length * 8 + 1})`])
-        .split('@D')
-      const at = dialect.encode('timestamp', stampMs(stamp))
-      await session.run(sql`UPDATE ${table(dialect, collection)} SET ${sql.join(clear, sql.raw(', '))},
-        created_at = ${sql.raw(dialect.greatest)}(created_at, ${at}),
-        stamps = ${sql.join(stamps.flatMap((part, i) => (i === 0 ? [sql.raw(part)] : [bound, sql.raw(part)])))}
-        WHERE ${inGroup} AND ${newest} > ${bound} AND (${sql.raw(extremeStamp(dialect.least, collection, 'stamps'))} <= ${bound} OR created_at < ${at})`)
+      if (deleted < limit) await clear(collection, sql`${inGroup} AND ${newest} > ${bound}`, stamp, limit)
       return deleted
     },
 
@@ -64,5 +76,32 @@ export function createWriter(dialect: Dialect, session: SqlSession): Common {
       if (!(raw instanceof Uint8Array) || raw.byteLength === 0) return ABSENT
       return new DataView(raw.buffer, raw.byteOffset, raw.byteLength).getBigUint64(0)
     },
+  }
+}
+
+/**
+ * The law's `erasedUpTo` for a row that has something newer: fields that are not newer than `stamp`, also
+ * those never written, become null at it. `needed` tells rows in which that changes anything.
+ */
+function clearing(dialect: Dialect, collection: Collection, stamp: Stamp): { assignments: SQL; needed: SQL } {
+  // Written out: it is compared with every field, and both dialects take bytes like this.
+  const bound = `X'${stampHex(stamp)}'`
+  const at = dialect.encode('timestamp', stampMs(stamp))
+  const fields = collection.slots.map((name, slot) => ({
+    column: dialect.quote(name),
+    own: slotOf('stamps', slot),
+  }))
+  const cleared = fields.map(
+    ({ column, own }) => `${column} = CASE WHEN ${own} <= ${bound} THEN NULL ELSE ${column} END`,
+  )
+  const raised = fields.map(({ own }) => `${dialect.greatest}(${own}, ${bound})`)
+  // Slots beyond those this version knows are kept as they are.
+  const beyond = `SUBSTR(stamps, ${collection.slots.length * STAMP_BYTES + 1})`
+  const filled = fields.map(({ column, own }) => `(${own} = ${bound} AND ${column} IS NOT NULL)`)
+  const oldest = extremeStamp(dialect.least, collection, 'stamps')
+  return {
+    // MySQL assigns from left to right: the stamps, which all others compare, come last.
+    assignments: sql`${sql.raw(`${cleared.join(', ')}, created_at = ${dialect.greatest}(created_at, `)}${at}${sql.raw(`), stamps = ${dialect.concat([...raised, beyond])}`)}`,
+    needed: sql`(${sql.raw(`${oldest} < ${bound} OR ${filled.join(' OR ')} OR created_at < `)}${at})`,
   }
 }

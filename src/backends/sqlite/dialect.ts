@@ -10,6 +10,8 @@ export const sqliteDialect: Dialect = {
   encode: (_type, value) => value,
   decode: (_type, raw) => (raw === undefined ? null : (raw as string | number | null)),
   encodeStamp: (stamp) => Buffer.from(stampHex(stamp), 'hex'),
+  // A statement that writes has the file to itself.
+  forUpdate: '',
   greatest: 'max',
   least: 'min',
   incoming: (column) => `excluded.${quote(column)}`,

@@ -147,7 +147,10 @@ export function openSqlite({ name, config, owner }: SqliteOptions): Backend {
         session,
         coordination,
         bootstrap: [migrationsCreate, bootstrap],
-        migrations: [{ name: '0001_translation', text: translation }],
+        migrations: [
+          { name: '0001_translation', text: translation },
+          { name: '0002_instance_flushes', text: instanceFlushes },
+        ],
         texts: { applied: migrationsApplied, put: migrationPut },
         owner,
         pause: () => new Promise((resume) => setTimeout(resume, MIGRATION_PAUSE_MS)),

@@ -1,0 +1,2 @@
+-- One record. Parameters: id.
+SELECT body FROM journal_records WHERE id = ?;

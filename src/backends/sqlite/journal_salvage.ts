@@ -1,0 +1,188 @@
+/**
+ * What is intact of a damaged journal goes into a fresh file, which takes its place when it is whole. The
+ * damaged one is kept for the operator. A record proves itself by its checksum, so it is taken from wherever
+ * it stands; one that is found twice is merged, as the law has it, and one too many is merely stored again.
+ */
+import { Database } from 'bun:sqlite'
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { JournalRecord } from '../../buffer/journal.ts'
+import { merge } from '../../collections/row.ts'
+import { connect, createTables, type JournalFile, journalFile, type Scan, scan } from './journal_file.ts'
+import { cellsOf, childrenOf, isInterior, openPages, type Pages } from './journal_pages.ts'
+import { createRecordEncoder, decodeRecord } from './journal_record.ts'
+import { type NumberedState, readStateLine, settle, stateLine } from './journal_state.ts'
+import { heldBy } from '../../buffer/journal.ts'
+
+const RECORDS_ROOT = 2
+const STATE_ROOT = 3
+const LEAF = 13
+
+export interface Salvaged extends Scan {
+  state: NumberedState
+  lostRows: number
+  faults: string[]
+}
+
+interface SalvageOptions {
+  path: string
+  /** Holds the lock, where SQLite could open it at all; closed at the end. */
+  client: Database | null
+  mark: NumberedState | null
+  /** Part of the kept file's name. */
+  nowMs: number
+}
+
+const freshPath = (path: string) => `${path}-salvaged`
+const keptPath = (path: string, nowMs: number) => `${path}.damaged-${new Date(nowMs).toISOString()}`
+
+export function salvage({ path, client, mark, nowMs }: SalvageOptions): Salvaged {
+  const fresh = freshPath(path)
+  removeFiles(fresh)
+  // Whoever closes a file gives up all locks of its process on it: these stay open until the swap is done.
+  const pages = openPages(path)
+  try {
+    const salvaged = fill(fresh, (file) => {
+      const state = newestState(pages)
+      gather(pages, file, state)
+      const found = scan(file)
+      const settled = settle({ state, mark, readable: found.readable })
+      const commit = settled.state.commit + 1
+      file.putState(stateLine({ ...settled.state, commit }))
+      if (!state) settled.faults.push(`its counts can't be read${mark ? ': those of the mark are used' : ''}`)
+      return { ...found, ...settled, state: { ...settled.state, commit } }
+    })
+    moveAway(path, keptPath(path, nowMs))
+    client?.close()
+    renameSync(fresh, path)
+    syncFolder(path)
+    return salvaged
+  } catch (error) {
+    removeFiles(fresh)
+    client?.close()
+    throw error
+  } finally {
+    pages.close()
+  }
+}
+
+/** A salvage whose end was interrupted: the damaged file is away already, the fresh one is whole. */
+export function finishSalvage(path: string, nowMs: number): void {
+  if (existsSync(path) || !existsSync(freshPath(path))) return
+  moveAway(path, keptPath(path, nowMs))
+  renameSync(freshPath(path), path)
+  syncFolder(path)
+}
+
+/** The file before its log: a log that is left alone is known by the file that is missing. */
+function moveAway(path: string, kept: string): void {
+  for (const suffix of ['', '-wal']) {
+    if (existsSync(path + suffix)) renameSync(path + suffix, kept + suffix)
+  }
+  syncFolder(path)
+}
+
+function removeFiles(path: string): void {
+  for (const suffix of ['', '-wal', '-journal']) rmSync(path + suffix, { force: true })
+}
+
+function syncFolder(path: string): void {
+  const folder = openSync(dirname(path), 'r')
+  try {
+    fsyncSync(folder)
+  } finally {
+    closeSync(folder)
+  }
+}
+
+/** Makes a fresh journal in one transaction; it is on the disk when this returns. */
+function fill<T>(path: string, work: (file: JournalFile) => T): T {
+  const client = connect(path)
+  let file: JournalFile | null = null
+  try {
+    client.run('PRAGMA journal_mode = MEMORY')
+    client.run('PRAGMA synchronous = FULL')
+    createTables(client)
+    file = journalFile(client)
+    let result: T | undefined
+    const opened = file
+    file.transaction(() => {
+      result = work(opened)
+    })
+    return result as T
+  } finally {
+    if (file) file.close()
+    else client.close()
+    if (existsSync(path)) {
+      const made = openSync(path, 'r+')
+      fsyncSync(made)
+      closeSync(made)
+    }
+  }
+}
+
+/** The newest state that any image of its page holds. */
+function newestState(pages: Pages): NumberedState | null {
+  let newest: NumberedState | null = null
+  for (const image of pages.images(STATE_ROOT)) {
+    for (const { content } of cellsOf(pages, image)) {
+      const state = readStateLine(content.toString('utf8'))
+      if (state && (!newest || state.commit > newest.commit)) newest = state
+    }
+  }
+  return newest
+}
+
+/** Puts into the fresh file every record that the tree leads to; where it leads astray, all others that aren't free. */
+function gather(pages: Pages, into: JournalFile, state: NumberedState | null): void {
+  const encoder = createRecordEncoder()
+  let found = 0
+
+  function take(image: Buffer): void {
+    for (const { content } of cellsOf(pages, image)) {
+      const record = decodeRecord(content)
+      if (!record) continue
+      encoder.reset()
+      const before = into.get(record.id)
+      const known = before && decodeRecord(before)
+      if (!known) found++
+      into.put([record.id, encoder.encode(known ? both(known, record) : record)])
+    }
+  }
+
+  const seen = new Set<number>([1, STATE_ROOT])
+  const open = [RECORDS_ROOT]
+  let astray = false
+  for (let page = open.pop(); page !== undefined; page = open.pop()) {
+    const images = page >= 1 && page <= pages.last && !seen.has(page) ? pages.images(page) : []
+    seen.add(page)
+    if (images.length === 0) astray = true
+    for (const image of images) {
+      if (isInterior(image)) open.push(...childrenOf(image))
+      else {
+        if (image[0] !== LEAF) astray = true
+        take(image)
+      }
+    }
+  }
+
+  const held = Object.values(state?.counts ?? {}).reduce((sum, counts) => sum + heldBy(counts), 0)
+  if (!astray && found >= held) return
+  const free = pages.free()
+  for (let page = RECORDS_ROOT; page <= pages.last; page++) {
+    if (seen.has(page) || free.has(page)) continue
+    for (const image of pages.images(page)) if (image[0] === LEAF) take(image)
+  }
+}
+
+/** Two contents of one record: the newer one was merged from the older. */
+function both(a: JournalRecord, b: JournalRecord): JournalRecord {
+  const isOne = a.collection === b.collection && a.row.key.join('\0') === b.row.key.join('\0')
+  if (!isOne) return b
+  return {
+    ...b,
+    row: merge(a.row, b.row),
+    acceptedAtMs: Math.min(a.acceptedAtMs, b.acceptedAtMs),
+    replayed: a.replayed && b.replayed,
+  }
+}

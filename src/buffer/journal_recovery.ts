@@ -1,0 +1,202 @@
+/** At the start: what this instance's journal holds comes back, and what dead instances left here is taken over. */
+import type { Collection } from '../collections/definition.ts'
+import { memoryOf } from '../collections/row.ts'
+import { AppError, messageOf } from '../lib/errors.ts'
+import type { Logger } from '../lib/log.ts'
+import { nextTurn } from '../lib/turns.ts'
+import {
+  emptyCounts,
+  type Journal,
+  JournalError,
+  type JournalRecord,
+  type JournalState,
+  type JournalStore,
+  type OpenedJournal,
+} from './journal.ts'
+import type { Ledger } from './ledger.ts'
+import type { WriteBuffer } from './write_buffer.ts'
+
+export interface JournalRecovery {
+  /**
+   * Opens this instance's journal, and loads it back; tried again while the disk refuses. `begun` is told what
+   * outlived the restart before the rows come. Throws JournalError `locked`: another process is this instance.
+   */
+  open(begun: (state: JournalState) => void): Promise<void>
+  /** Rows that came back at this start. */
+  replayedRows(): number
+  /** Takes over journals whose owners are gone, from now on, as room allows. */
+  start(): void
+  stop(): Promise<void>
+}
+
+interface RecoveryOptions {
+  store: JournalStore
+  ledger: Ledger
+  buffer: WriteBuffer
+  collections: readonly Collection[]
+  log: Logger
+  /** Everything of that instance is here now: nobody needs to wait for it. */
+  onAdopted(instanceId: string, rows: number): Promise<void>
+}
+
+const PAGE_ROWS = 1000
+/** A predecessor may be about to end, or somebody may just be looking whether it is dead. */
+const LOCK_ATTEMPTS = 25
+const LOCK_PAUSE_MS = 200
+const DISK_PAUSE_MS = 5000
+const ADOPT_EVERY_MS = 30_000
+const NO_ROOM_PAUSE_MS = 1000
+
+export function createJournalRecovery(options: RecoveryOptions): JournalRecovery {
+  const { store, ledger, buffer, log } = options
+  const byName = new Map(options.collections.map((collection) => [collection.name, collection]))
+  let replayed = 0
+  let timer: ReturnType<typeof setInterval> | null = null
+  let adopting: Promise<void> | null = null
+  let stopped = false
+
+  const pause = (ms: number) => new Promise<void>((resume) => setTimeout(resume, ms))
+
+  async function openOwn(): Promise<OpenedJournal | null> {
+    for (let attempt = 1; !stopped; attempt++) {
+      try {
+        return store.own.open()
+      } catch (error) {
+        if (!(error instanceof JournalError)) throw error
+        if (error.kind === 'locked' && attempt >= LOCK_ATTEMPTS) throw error
+        if (error.kind !== 'locked') {
+          ledger.fail(error.message)
+          log.error('the journal cannot be opened: nothing is accepted', { meta: { error: error.message } })
+        }
+        await pause(error.kind === 'locked' ? LOCK_PAUSE_MS : DISK_PAUSE_MS)
+      }
+    }
+    return null
+  }
+
+  function tellOf(instance: string, { faults, lostRows }: OpenedJournal): void {
+    for (const fault of faults) log.error('the journal is damaged', { meta: { instance, fault } })
+    if (lostRows === 0) return
+    log.error('rows that had been accepted are lost', { meta: { instance, rows: lostRows } })
+  }
+
+  /** A journal's records by collection, in pages; those of collections that this version lacks stay where they are. */
+  async function* pages(journal: Journal): AsyncIterable<[Collection, JournalRecord[]][]> {
+    let after = 0
+    while (!stopped) {
+      const records = journal.read(after, PAGE_ROWS)
+      if (records.length === 0) return
+      after = records.at(-1)!.id
+      const known = Map.groupBy(records, ({ collection }) => collection)
+      yield [...known].flatMap(([name, of]) => {
+        const collection = byName.get(name)
+        if (!collection)
+          log.error('records of an unknown collection', { meta: { collection: name, records: of.length } })
+        return collection ? [[collection, of] as [Collection, JournalRecord[]]] : []
+      })
+      await nextTurn()
+    }
+  }
+
+  async function adopt(journal: Journal): Promise<void> {
+    let opened: OpenedJournal
+    try {
+      opened = journal.open()
+    } catch (error) {
+      if (error instanceof JournalError && error.kind === 'locked') return // its owner lives
+      throw error
+    }
+    try {
+      tellOf(journal.instanceId, opened)
+      if (opened.records === 0) return
+      const { state } = opened
+      const counts = new Map(Object.entries(state.counts))
+      for await (const page of pages(journal)) {
+        for (const [collection, records] of page) {
+          if (!(await take(collection, records))) return
+          const of = counts.get(collection.name) ?? emptyCounts()
+          counts.set(collection.name, { ...of, transferred_out: of.transferred_out + records.length })
+          journal.commit({
+            put: [],
+            remove: records.map(({ id }) => id),
+            state: { ...state, counts: Object.fromEntries(counts) },
+          })
+        }
+      }
+      if (stopped) return
+      log.info('took over the journal of a dead instance', {
+        meta: { instance: journal.instanceId, rows: opened.records },
+      })
+      await options.onAdopted(journal.instanceId, opened.records)
+    } finally {
+      journal.close()
+    }
+  }
+
+  /** Waits for room; false where this instance is stopped before there is any. */
+  async function take(collection: Collection, records: readonly JournalRecord[]): Promise<boolean> {
+    while (!stopped) {
+      if (buffer.room() >= records.length) {
+        try {
+          for (const [replayed, of] of Map.groupBy(records, (record) => record.replayed)) {
+            const rows = of.map(({ row, acceptedAtMs }) => ({ row, bytes: memoryOf(row), acceptedAtMs }))
+            await buffer.takeIn(collection, rows, { replayed })
+          }
+          return true
+        } catch (error) {
+          if (!(error instanceof AppError)) throw error // no room after all, or no journal: both pass
+        }
+      }
+      await pause(NO_ROOM_PAUSE_MS)
+    }
+    return false
+  }
+
+  async function adoptAll(): Promise<void> {
+    for (const journal of store.others()) {
+      if (stopped) return
+      try {
+        await adopt(journal)
+      } catch (error) {
+        log.warn('the journal of another instance cannot be taken over', {
+          meta: { instance: journal.instanceId, error: messageOf(error) },
+        })
+      }
+    }
+  }
+
+  function adoptSoon(): void {
+    adopting ??= adoptAll().finally(() => {
+      adopting = null
+    })
+  }
+
+  return {
+    async open(begun) {
+      const opened = await openOwn()
+      if (!opened) return
+      tellOf(store.own.instanceId, opened)
+      begun(opened.state)
+      ledger.use(store.own, opened)
+      for await (const page of pages(store.own)) {
+        for (const [collection, records] of page) {
+          buffer.reload(collection, records)
+          replayed += records.length
+        }
+      }
+      await ledger.settled()
+      if (replayed === 0) return
+      log.info('rows came back from the journal', { meta: { rows: replayed } })
+    },
+    replayedRows: () => replayed,
+    start() {
+      adoptSoon()
+      timer ??= setInterval(adoptSoon, ADOPT_EVERY_MS)
+    },
+    async stop() {
+      stopped = true
+      if (timer) clearInterval(timer)
+      await adopting
+    },
+  }
+}
