@@ -1,9 +1,12 @@
 /** (b) Flushing a full buffer, against what a program without the service would send to the same table. */
 import type { Backend } from '../src/backends/backend.ts'
+import { createLedger } from '../src/buffer/ledger.ts'
 import { createWriteBuffer } from '../src/buffer/write_buffer.ts'
 import type { Row } from '../src/collections/row.ts'
+import { ABSENT } from '../src/collections/stamp.ts'
 import { translationTasks } from '../src/collections/translation.ts'
 import { systemClock } from '../src/lib/clock.ts'
+import type { Logger } from '../src/lib/log.ts'
 import type { BenchOptions } from './args.ts'
 import { atLeast, type Figure, limit, median, numberText, pairFigure } from './figures.ts'
 import { type BulkWriter, openWriters } from './flush_writers.ts'
@@ -48,16 +51,24 @@ function ours(backend: Backend, store: BenchStore, connections: number): BulkWri
   return {
     name: `write buffer, ${connections} connection${connections > 1 ? 's' : ''}`,
     async prepare(rows) {
+      const log: Logger = { debug() {}, info() {}, warn: console.error, error: console.error }
       const limits = { max_rows: rows.length * 2, max_bytes: 4 * 1024 ** 3 }
       const buffer = createWriteBuffer({
         config: { ...store.config.buffer, ...limits, flush_connections: connections },
         collections: [translationTasks],
         storeOf: () => backend.records!,
         coordination: backend.coordination!,
+        ledger: createLedger({
+          collections: [translationTasks],
+          durability: 'off', // what a journal costs is measured by itself
+          highWater: () => ABSENT,
+          instanceNumber: () => null,
+          clockOffsetMs: () => null,
+          log,
+        }),
         clock: systemClock,
-        log: { debug() {}, info() {}, warn: console.error, error: console.error },
+        log,
         onFlush() {},
-        onRows() {},
       })
       await buffer.accept(
         translationTasks,

@@ -9,8 +9,6 @@ import type { Logger } from '../lib/log.ts'
 export interface DatabaseClock extends Clock {
   /** Takes the offset that the journal knows, until the database says better. */
   assume(offsetMs: number): void
-  /** What the journal knows, for the time until the first comparison. */
-  assume(offsetMs: number): void
   /** Begins to compare every minute. */
   start(): void
   stop(): void

@@ -4,7 +4,7 @@ import { translationSessions } from '../collections/translation.ts'
 import { endpoint, json, type Router } from '../http/endpoint.ts'
 import { AppError } from '../lib/errors.ts'
 import type { Deletion } from './deletion.ts'
-import { type Everywhere, naming, nobodyElse } from './everywhere.ts'
+import { type Everywhere, naming } from './everywhere.ts'
 import { notFound, type Reader } from './read.ts'
 import type { Retention } from './retention.ts'
 import { SESSION_ID, sessionId, sessionStatus } from './schema.ts'
@@ -18,7 +18,7 @@ interface AdminRoutesOptions {
   deletion: Deletion
   retention: Retention
   stats: { read(): Promise<Stats> }
-  everywhere?: Everywhere
+  everywhere: Everywhere
   /** Defaults of cleanup. */
   days: { completedDays: number; failedDays: number }
 }
@@ -61,7 +61,7 @@ const cleanupAnswer = z
 const PROBLEMS = ['BACKEND_UNAVAILABLE', 'NOT_READY'] as const
 
 export function adminRoutes(router: Router, base: string, options: AdminRoutesOptions): void {
-  const { reader, writer, deletion, retention, stats, days, everywhere = nobodyElse } = options
+  const { reader, writer, deletion, retention, stats, days, everywhere } = options
 
   /** Another instance may hold it. Throws SESSION_NOT_FOUND, once all that live have stored what they hold. */
   async function assertSomewhere(id: string): Promise<void> {

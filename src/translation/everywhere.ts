@@ -102,12 +102,3 @@ export function createEverywhere(options: EverywhereOptions): Everywhere {
     },
   }
 }
-
-const NONE: StoredByAll = { missing: [], late: [], written: {} }
-
-/** For an instance that has no others. */
-export const nobodyElse: Everywhere = {
-  others: async () => NONE,
-  afterOthers: (read) => read(NONE),
-  read: (_, read) => read(),
-}

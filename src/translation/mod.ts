@@ -14,6 +14,7 @@ import type { Logger } from '../lib/log.ts'
 import { formatTime } from '../lib/time.ts'
 import { adminRoutes } from './admin_routes.ts'
 import { createDeletion } from './deletion.ts'
+import { createEverywhere } from './everywhere.ts'
 import { createLister } from './listing.ts'
 import { queryRoutes } from './query_routes.ts'
 import { createReader } from './read.ts'
@@ -92,7 +93,14 @@ export function createTranslation(options: TranslationOptions): Slice {
     refusal: options.refusal,
     onWritten: options.onWritten,
   })
+  const everywhere = createEverywhere({
+    buffer,
+    coverage: options.coverage,
+    instanceId: options.instanceId,
+  })
   const recovery = createRecovery({
+    everywhere,
+    replayedRows: options.replayedRows,
     router,
     buffer,
     coordination,
@@ -118,7 +126,7 @@ export function createTranslation(options: TranslationOptions): Slice {
     coordination,
     buffer,
     deletion,
-    storedByAll: () => options.coverage.storedByAll({ timeoutMs: OTHERS_MS }),
+    storedByAll: () => everywhere.others(OTHERS_MS),
     clock,
     log,
     days: options.retention,
@@ -133,6 +141,8 @@ export function createTranslation(options: TranslationOptions): Slice {
   const writeOptions = {
     writer,
     buffer,
+    everywhere,
+    instanceId: options.instanceId,
     nowMs: clock.nowMs,
     flushTimeoutMs: options.flushTimeoutMs,
     assertReachable: () => router.backendOf(translationSessions).assertUp(),
@@ -176,8 +186,16 @@ export function createTranslation(options: TranslationOptions): Slice {
 
   /** `sessions/cleanup` is matched before `sessions/{session_id}`. */
   function queryRoutesAfterAdmin(routes: Router): void {
-    adminRoutes(routes, BASE, { reader, writer, deletion, retention, stats, days: options.retention })
-    queryRoutes(routes, BASE, { reader, lister: createLister({ router, totals }) })
+    adminRoutes(routes, BASE, {
+      reader,
+      writer,
+      deletion,
+      retention,
+      stats,
+      everywhere,
+      days: options.retention,
+    })
+    queryRoutes(routes, BASE, { reader, lister: createLister({ router, totals }), everywhere })
   }
 
   function v1Stats(routes: Router): void {

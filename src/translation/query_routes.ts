@@ -6,7 +6,7 @@ import { endpoint, json, type Router } from '../http/endpoint.ts'
 import { shortText } from '../http/fields.ts'
 import { dateQuery, listAnswer, pageQuery } from '../http/listing.ts'
 import { validationError } from '../http/problem.ts'
-import { consistencyQuery, covering, type Everywhere, nobodyElse } from './everywhere.ts'
+import { consistencyQuery, covering, type Everywhere } from './everywhere.ts'
 import { type Lister, type ListPage, textQuery } from './listing.ts'
 import type { Reader } from './read.ts'
 import { sessionId, sessionStatus, taskId, taskStatus } from './schema.ts'
@@ -15,7 +15,7 @@ import { SUMMARY_FIELDS, sessionDetail, sessionSummary, taskDetail, toSummary, t
 interface QueryRoutesOptions {
   reader: Reader
   lister: Lister
-  everywhere?: Everywhere
+  everywhere: Everywhere
 }
 
 const sessionParam = z.object({ session_id: sessionId })
@@ -76,7 +76,7 @@ const sessionTasksQuery = z.object({
 const READ_PROBLEMS = ['BACKEND_UNAVAILABLE'] as const
 
 export function queryRoutes(router: Router, base: string, options: QueryRoutesOptions): void {
-  const { reader, lister, everywhere = nobodyElse } = options
+  const { reader, lister, everywhere } = options
 
   endpoint(
     router,

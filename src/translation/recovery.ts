@@ -11,7 +11,7 @@ import type { Clock } from '../lib/clock.ts'
 import { messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { formatTime } from '../lib/time.ts'
-import { type Everywhere, naming, nobodyElse } from './everywhere.ts'
+import { type Everywhere, naming } from './everywhere.ts'
 import { SHOWN } from './listing.ts'
 import { isHidden, notFound } from './read.ts'
 import {
@@ -70,9 +70,9 @@ interface RecoveryOptions {
   instanceId: string
   clock: Clock
   log: Logger
-  everywhere?: Everywhere
+  everywhere: Everywhere
   /** Rows that came from journals, on all instances. */
-  replayedRows?(): Promise<number>
+  replayedRows(): Promise<number>
   /** The whole time of a restore until its answer begins. */
   timeoutMs: number
   onRestore(ok: boolean): void
@@ -82,7 +82,7 @@ const incompleteFilter: Filter = { op: 'in', field: 'status', values: UNFINISHED
 const isUnfinished = (status: Value | undefined) => (UNFINISHED as readonly unknown[]).includes(status)
 
 export function createRecovery(options: RecoveryOptions): Recovery {
-  const { router, buffer, coordination, clock, log, everywhere = nobodyElse } = options
+  const { router, buffer, coordination, clock, log, everywhere } = options
 
   /** What is stored and buffered of a row, without what the session's delete voids. */
   function overlay(stored: Row | undefined, held: Row | undefined, deleted: Stamp | undefined): Row | null {
@@ -254,7 +254,7 @@ export function createRecovery(options: RecoveryOptions): Recovery {
           incompleteRecords([]),
           coordination.listRestores(RESTORES_SHOWN),
           coordination.countRestores(),
-          options.replayedRows?.() ?? 0,
+          options.replayedRows(),
         ])
         return {
           incomplete_sessions: records.length,

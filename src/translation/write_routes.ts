@@ -9,7 +9,7 @@ import { endpoint, json, type Router } from '../http/endpoint.ts'
 import { AppError } from '../lib/errors.ts'
 import { withDeadline } from '../lib/retry.ts'
 import { formatTime } from '../lib/time.ts'
-import { type Everywhere, missingInstances, nobodyElse } from './everywhere.ts'
+import { type Everywhere, missingInstances } from './everywhere.ts'
 import {
   acceptedAnswer,
   MAX_BATCH_ITEMS,
@@ -29,9 +29,9 @@ import type { Item, Writer } from './write.ts'
 interface WriteRoutesOptions {
   writer: Writer
   buffer: WriteBuffer
-  everywhere?: Everywhere
+  everywhere: Everywhere
   /** Names this instance where it is the one that is late. */
-  instanceId?: string
+  instanceId: string
   nowMs(): number
   /** How long a flush on request may take. */
   flushTimeoutMs: number
@@ -257,7 +257,7 @@ async function flushEverywhere(options: WriteRoutesOptions): Promise<{
   duration_ms: number
   missing: string[]
 }> {
-  const { everywhere = nobodyElse, instanceId = 'this' } = options
+  const { everywhere, instanceId } = options
   const start = performance.now()
   const [own, others] = await Promise.all([flushOwn(options), everywhere.others(options.flushTimeoutMs)])
   return {

@@ -305,11 +305,11 @@ onEachBackend(
       await unlock()
       expect(answer.status).toBe(504)
       expect(answer.body).toMatchObject({
-        status: 504,
+        status: 'error',
         error_code: 'FLUSH_TIMEOUT',
         sessions_written: 1,
         tasks_written: 0,
-        missing_instances: [],
+        missing_instances: [expect.stringMatching(/^instance-/)],
       })
       await until(async () => (await api.tasksOf(session)).body.items[0]!.status === 'completed', {
         message: 'the accepted row to be stored',

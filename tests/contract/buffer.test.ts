@@ -124,7 +124,7 @@ onEachCollection('a write buffer', (collection, store) => {
     under.buffer.stop()
     await expectStored(records(), collection, [rows[0]!, rows[2]!])
     const count = (n: number) =>
-      store().backend.coordination!.countDeadLetters(collection.name, rows[n]!.key[0]!)
+      store().backend.coordination!.countDeadLetters({ collection: collection.name, group: rows[n]!.key[0]! })
     expect(await count(1)).toBe(1)
     expect(under.told).toMatchObject({ accepted: 3, stored: 2, dead_lettered: 1 })
     expect(under.imbalance()).toBe(0)

@@ -2,20 +2,26 @@
  * A store whose writes wait until the test says what becomes of them, and a write buffer on it: a probe of
  * the buffer's own timing, not of a database.
  */
+import { expect } from 'bun:test'
 import { BackendError, type RecordStore } from '../../src/backends/backend.ts'
 import type { Coordination, DeadLetter } from '../../src/backends/coordination.ts'
+import { emptyCounts, heldBy, type JournalCounts, type OpenedJournal } from '../../src/buffer/journal.ts'
+import { createLedger, type Ledger } from '../../src/buffer/ledger.ts'
 import {
   type AcceptedRow,
   type BufferConfig,
   createWriteBuffer,
-  type RowOutcome,
   type WriteBuffer,
 } from '../../src/buffer/write_buffer.ts'
 import type { Collection } from '../../src/collections/definition.ts'
-import { merge, type Row } from '../../src/collections/row.ts'
-import type { LogLevel } from '../../src/lib/log.ts'
+import { erasedUpTo, merge, type Row } from '../../src/collections/row.ts'
+import type { Stamp } from '../../src/collections/stamp.ts'
+import type { Logger, LogLevel } from '../../src/lib/log.ts'
+import { nextTurn } from '../../src/lib/turns.ts'
 import { recordCollections } from './contract_backends.ts'
-import { T0 } from './contract_rows.ts'
+import { mergeByKey, plain, T0 } from './contract_rows.ts'
+import { createMemoryCoordination, type MemoryCoordination } from './memory_coordination.ts'
+import { createMemoryJournal, type MemoryJournal } from './memory_journal.ts'
 
 /** A write that has begun. */
 export interface PendingWrite {
@@ -48,7 +54,7 @@ export interface GatedStore {
 export const outage = () => new BackendError('outage', 'GATE', 'the gate is shut')
 export const keyText = (key: readonly string[]) => key.join('/')
 
-/** A store whose writes wait at a gate; nothing but `write` is offered. */
+/** A store whose writes wait at a gate; nothing but `write` and `erase` is offered. */
 export function createGatedStore(maxWriteBytes = 1_000_000): GatedStore {
   const pending: PendingWrite[] = []
   const writes: (readonly Row[])[] = []
@@ -91,8 +97,19 @@ export function createGatedStore(maxWriteBytes = 1_000_000): GatedStore {
     return promise
   }
 
+  /** Answers 0, all done: what is kept of a row is no row that was deleted. */
+  async function erase(_: Collection, group: string, stamp: Stamp) {
+    for (const [name, row] of stored) {
+      if (row.key[0] !== group) continue
+      const left = erasedUpTo(row, stamp)
+      if (left) stored.set(name, left)
+      else stored.delete(name)
+    }
+    return 0
+  }
+
   return {
-    records: { maxWriteBytes, write } as unknown as RecordStore,
+    records: { maxWriteBytes, write, erase } as unknown as RecordStore,
     pending,
     writes,
     stored,
@@ -120,81 +137,116 @@ const CONFIG: BufferConfig = {
   slow_flush_ms: 2000,
   fast_flush_ms: 1,
   flush_connections: 1,
+  expire_days: 30,
+  dead_letters_per_session: 1000,
+  max_dead_letters: 10_000,
 }
 
 /** A write buffer whose every neighbour is in the test's hands. */
 export interface BufferUnderTest {
   buffer: WriteBuffer
+  ledger: Ledger
+  /** What it journals to; null without durability. */
+  journal: MemoryJournal | null
+  /** What was found when the journal was opened. */
+  opened: OpenedJournal | null
   store: GatedStore
+  neighbours: MemoryCoordination
   letters: DeadLetter[]
   /** While set, dead letters can't be written. */
   refuseLetters(failure: Error | null): void
   logs: { level: LogLevel; message: string }[]
-  /** Rows by outcome, as the events told. */
-  told: Record<RowOutcome, number>
+  /** Rows by outcome, of all collections. */
+  readonly told: JournalCounts
   flushed: { rows: number; durationMs: number }[]
   clock: { nowMs: number }
-  /** accepted − (stored + merged + voided + dead-lettered + held), which must be 0 at any time. */
+  /** Rows that the counts say are held, less those that are: it must be 0 at any time. */
   imbalance(): number
 }
 
+interface UnderTestOptions {
+  config?: Partial<BufferConfig>
+  collections?: readonly Collection[]
+  store?: GatedStore
+  storeOf?: (collection: Collection) => RecordStore
+  coordination?: Coordination
+  neighbours?: MemoryCoordination
+  /** One that is shut; null for no durability. A new one unless told. */
+  journal?: MemoryJournal | null
+  /** Leaves the journal to the test. */
+  unopened?: boolean
+}
+
 /** A buffer over gated stores; all collections share one. */
-export function createBufferUnderTest(
-  options: {
-    config?: Partial<BufferConfig>
-    collections?: readonly Collection[]
-    store?: GatedStore
-    storeOf?: (collection: Collection) => RecordStore
-    coordination?: Coordination
-  } = {},
-): BufferUnderTest {
-  const store = options.store ?? createGatedStore()
-  const letters: DeadLetter[] = []
+export function createBufferUnderTest(options: UnderTestOptions = {}): BufferUnderTest {
+  const { collections = recordCollections, store = createGatedStore(), unopened = false } = options
+  const neighbours = options.neighbours ?? createMemoryCoordination()
+  const journal = options.journal === undefined ? createMemoryJournal() : options.journal
   const logs: BufferUnderTest['logs'] = []
-  const told = { accepted: 0, merged: 0, stored: 0, voided: 0, dead_lettered: 0 }
   const flushed: BufferUnderTest['flushed'] = []
   const clock = { nowMs: T0 }
-  let refusal: Error | null = null
   const at = (level: LogLevel) => (message: string) => void logs.push({ level, message })
-  const coordination = {
-    async putDeadLetters(put: readonly DeadLetter[]) {
-      if (refusal) throw refusal
-      letters.push(...put)
-    },
-  } as unknown as Coordination
+  const log: Logger = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+  const ledger = createLedger({
+    collections,
+    durability: journal ? 'full' : 'off',
+    highWater: () => 0n,
+    instanceNumber: () => 1,
+    clockOffsetMs: () => 0,
+    log,
+  })
   const buffer = createWriteBuffer({
     config: { ...CONFIG, ...options.config },
-    collections: options.collections ?? recordCollections,
+    collections,
     storeOf: options.storeOf ?? (() => store.records),
-    coordination: options.coordination ?? coordination,
+    coordination: options.coordination ?? neighbours.coordination,
+    ledger,
     clock: { nowMs: () => clock.nowMs },
-    log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },
+    log,
     onFlush: (_, rows, durationMs) => void flushed.push({ rows, durationMs }),
-    onRows: (_, outcome, rows) => {
-      told[outcome] += rows
-    },
   })
+  const opened = !unopened && journal ? journal.open() : null
+  if (opened) ledger.use(journal!, opened)
   return {
     buffer,
+    ledger,
+    journal,
+    opened,
     store,
-    letters,
-    refuseLetters(failure) {
-      refusal = failure
-    },
+    neighbours,
+    letters: neighbours.letters,
+    refuseLetters: (failure) => neighbours.fail('putDeadLetters', failure),
     logs,
-    told,
+    get told() {
+      const sum = emptyCounts()
+      for (const { counts } of buffer.status().collections) {
+        for (const name of Object.keys(sum) as (keyof JournalCounts)[]) sum[name] += counts[name]
+      }
+      return sum
+    },
     flushed,
     clock,
-    imbalance() {
-      const { collections } = buffer.status()
-      return collections.reduce(
-        (sum, { rows, counts }) =>
-          sum +
-          counts.accepted -
-          (counts.stored + counts.merged + counts.voided + counts.dead_lettered + rows),
-        0,
-      )
-    },
+    imbalance: () =>
+      buffer.status().collections.reduce((sum, { rows, counts }) => sum + heldBy(counts) - rows, 0),
+  }
+}
+
+/**
+ * That the journal holds what the buffer does: as many records as rows, at most `most` of a key, and merged by
+ * key the same content. While commits fail it holds what was owed to it last instead.
+ */
+export function expectJournalled({ buffer, journal }: BufferUnderTest, most = 2): void {
+  expect(journal!.violations).toEqual([])
+  const records = [...journal!.records.values()]
+  for (const { collection: name, rows } of buffer.status().collections) {
+    const of = records.filter(({ collection }) => collection === name)
+    expect(of.length, `records of ${name}`).toBe(rows)
+    const perKey = Map.groupBy(of, ({ row }) => keyText(row.key))
+    for (const [key, twins] of perKey) expect(twins.length, `records of ${key}`).toBeLessThanOrEqual(most)
+    const collection = recordCollections.find((one) => one.name === name)!
+    const byKey = (rows: readonly Row[]) =>
+      Object.fromEntries(rows.map((row) => [keyText(row.key), plain(collection, row)]))
+    expect(byKey(mergeByKey(of.map(({ row }) => row)))).toEqual(byKey(buffer.all(collection)))
   }
 }
 
@@ -203,7 +255,10 @@ export function accepted(rows: readonly Row[], bytes = 400): AcceptedRow[] {
   return rows.map((row) => ({ row, bytes, items: 1 }))
 }
 
-/** Lets everything happen that needs no timer. */
+/** Lets everything happen that needs no timer: turns of the event loop, for the journal, and what follows them. */
 export async function settle(): Promise<void> {
-  for (let i = 0; i < 100; i++) await Promise.resolve()
+  for (let turn = 0; turn < 3; turn++) {
+    for (let i = 0; i < 100; i++) await Promise.resolve()
+    await nextTurn()
+  }
 }

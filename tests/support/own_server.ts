@@ -26,6 +26,8 @@ export interface OwnServer extends AsyncDisposable {
   adminUrl: string
   /** One statement as that account, on a connection of its own. */
   query<T extends QueryResult>(statement: string, params?: QueryValues): Promise<T>
+  /** Empties the database. */
+  clear(): Promise<void>
   /** SIGSTOP: it takes connections, as its kernel does, and answers nothing. */
   pause(): void
   resume(): void
@@ -84,13 +86,20 @@ export async function startOwnServer(family: Family): Promise<OwnServer> {
       },
       { timeoutMs: ANSWER_TIMEOUT_MS, message: `${family} answers` },
     )
-    if (started.exitCode !== null) throw new Error(`${family} ended: ${lastWords(await readFile(log, 'utf8'))}`)
+    if (started.exitCode !== null)
+      throw new Error(`${family} ended: ${lastWords(await readFile(log, 'utf8'))}`)
   }
 
   const own: OwnServer = {
     url: address('app'),
     adminUrl: address('test'),
     query,
+    async clear() {
+      const connection = await createConnection({ uri: address('test') })
+      await connection.query('DROP DATABASE app')
+      await connection.query('CREATE DATABASE app')
+      connection.destroy()
+    },
     pause: () => child?.kill('SIGSTOP'),
     resume: () => child?.kill('SIGCONT'),
     async stop() {

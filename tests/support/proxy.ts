@@ -25,6 +25,11 @@ export interface DatabaseProxy {
   slow(delayMs: number): void
   /** Treats the nth statement (1 unless told) that contains a text; resolves when that has happened. */
   intercept(text: string, treatment: Interception, nth?: number): Promise<void>
+  /**
+   * From now on every nth OK that answers a statement with this text is swallowed, and its connection cut: the
+   * server has done it, and nobody is told. `lost` counts them; `stop` ends it.
+   */
+  loseCommits(text: string, nth?: number): { lost(): number; stop(): void }
   /** Connections to the target at this moment. */
   connections(): number
   close(): Promise<void>
@@ -37,6 +42,18 @@ interface Rule {
   done(): void
 }
 
+/** Which answers are swallowed. */
+interface Swallowing {
+  text: string
+  nth: number
+  seen: number
+  lost: number
+}
+
+/** After a packet's length and number: what an answer without rows begins with, where it isn't an error. */
+const OK_PACKET = 0
+const PACKET_HEADER_BYTES = 4
+
 interface Link {
   client: Socket
   target: Socket
@@ -44,6 +61,8 @@ interface Link {
   silent: boolean
   /** Cut at the next answer. */
   losing: Rule | null
+  /** Its next answer is to a statement of which answers are swallowed. */
+  committing: boolean
 }
 
 interface ProxyOptions {
@@ -59,6 +78,7 @@ export async function openProxy({ to, open = true }: ProxyOptions): Promise<Data
   const port = await freePort()
   const links = new Set<Link>()
   const rules: Rule[] = []
+  let swallowing: Swallowing | null = null
   let server: Server | null = null
   let hanging = false
   let delayMs = 0
@@ -69,6 +89,7 @@ export async function openProxy({ to, open = true }: ProxyOptions): Promise<Data
       target: tcpConnect({ host: target.hostname, port: Number(target.port) }),
       silent: false,
       losing: null,
+      committing: false,
     }
     links.add(made)
     if (hanging) pause(made)
@@ -92,16 +113,27 @@ export async function openProxy({ to, open = true }: ProxyOptions): Promise<Data
       }
       on.losing = rule
     }
+    if (swallowing && chunk.includes(swallowing.text)) on.committing = true
     on.target.write(chunk)
   }
 
   function fromTarget(on: Link, chunk: Buffer): void {
     if (on.silent) return
+    const { committing } = on
+    on.committing = false
     if (on.losing) {
       on.losing.done()
       end(on)
-    } else if (delayMs > 0) setTimeout(() => on.client.write(chunk), delayMs)
+    } else if (committing && swallows(chunk)) end(on)
+    else if (delayMs > 0) setTimeout(() => on.client.write(chunk), delayMs)
     else on.client.write(chunk)
+  }
+
+  function swallows(answer: Buffer): boolean {
+    if (!swallowing || answer[PACKET_HEADER_BYTES] !== OK_PACKET) return false
+    const due = ++swallowing.seen % swallowing.nth === 0
+    if (due) swallowing.lost++
+    return due
   }
 
   function pause({ client, target: far }: Link): void {
@@ -162,6 +194,16 @@ export async function openProxy({ to, open = true }: ProxyOptions): Promise<Data
     },
     intercept(text, treatment, nth = 1) {
       return new Promise((done) => rules.push({ text, treatment, left: nth, done }))
+    },
+    loseCommits(text, nth = 1) {
+      const begun: Swallowing = { text, nth, seen: 0, lost: 0 }
+      swallowing = begun
+      return {
+        lost: () => begun.lost,
+        stop() {
+          if (swallowing === begun) swallowing = null
+        },
+      }
     },
     connections: () => links.size,
     close: refuse,

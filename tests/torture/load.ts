@@ -26,6 +26,8 @@ interface LoadOptions {
   clientsPerTarget?: number
   /** Items of the largest request. */
   maxItems?: number
+  /** Each client's pause after a request, for a load that lasts. */
+  pauseMs?: number
 }
 
 /** What these say is that nothing of the request was taken. */
@@ -46,6 +48,7 @@ export function createLoad({
   targets,
   clientsPerTarget = 3,
   maxItems = 30,
+  pauseMs = 0,
 }: LoadOptions): Load {
   let writes = 0
   let stopped = true
@@ -90,6 +93,7 @@ export function createLoad({
       const outcome = await send(url, method, collection, items)
       judge.conclude(write, outcome)
       if (outcome !== 'acknowledged') await Bun.sleep(AFTER_REFUSAL_MS)
+      else if (pauseMs > 0) await Bun.sleep(pauseMs)
     }
 
     return {

@@ -73,7 +73,14 @@ export async function readSome(url: string, keys: readonly string[][]): Promise<
   for (const [session, task] of keys) {
     const id = encodeURIComponent(session!)
     const path = task === undefined ? `sessions/${id}` : `tasks/${encodeURIComponent(task)}?session_id=${id}`
-    const { status, body, text } = await http.get<Item>(`${BASE}/${path}`)
+    // An instance takes writes before it has reached its store again, and can't read until it has.
+    const { status, body, text } = await until(
+      async () => {
+        const answer = await http.get<Item>(`${BASE}/${path}`)
+        return answer.status === 503 ? null : answer
+      },
+      { message: `${path} can be read`, timeoutMs: FLUSHED_WITHIN_MS },
+    )
     if (status === 200) rows.push(rowOf(task === undefined ? 'sessions' : 'tasks', body))
     else if (status !== 404) throw new Error(`${path} answered ${status}: ${text}`)
   }

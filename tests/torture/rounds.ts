@@ -2,12 +2,11 @@
 import { recordBackends } from '../support/backends.ts'
 import { createScene, type Scene } from '../support/scene.ts'
 import type { Service } from '../support/service.ts'
-import { booksFaults } from './conservation.ts'
-import { type Judge, startJudge } from './judge_messages.ts'
-import type { Fault } from './ledger.ts'
+import { startJudge } from './judge_messages.ts'
 import { createLoad, type Load, type Target } from './load.ts'
 import { type Random, randomFrom } from './random.ts'
-import { flushAll, readEverything, readSome } from './read_back.ts'
+import { flushAll } from './read_back.ts'
+import { unstoredFaults, verdict } from './verdict.ts'
 
 export interface RoundsOptions {
   backend: string
@@ -42,8 +41,6 @@ interface Place extends Target {
 const LOAD_MS = [30, 400] as const
 const STUMBLE_MS = 150
 const STUMBLE_CHANCE = 0.2
-const SAMPLE = 12
-const SHOWN_FAULTS = 8
 /** Flushes all the while, in small statements, so that a kill meets one under way. */
 const RESTLESS = {
   MAX_BUFFER_SIZE: '40',
@@ -67,7 +64,9 @@ export async function runRounds(options: RoundsOptions): Promise<RoundsReport> {
   while (round < rounds && faults.length === 0) {
     round++
     const story = await endUnderLoad(places, load, { random, signal: options.end ?? 'SIGKILL' })
-    faults = await verdict(places, load, judge, random)
+    const early = places.length === 1 ? await unstoredFaults(places[0]!, { judge, load, random }) : []
+    for (const place of places) await flushAll(place.url()!)
+    faults = [...early, ...(await verdict(places, { judge, load, reader: random.pick(places) }))]
     tell(
       `${backend} × ${places.length}, round ${round}: ${story}; ${faults.length === 0 ? 'all there' : 'FAULTS'}`,
     )
@@ -103,34 +102,6 @@ async function endUnderLoad(
   await running.stop()
   const again = stumbled > 0 ? `, and ${stumbled} times while it started` : ''
   return `${signal} to ${victim.name} after ${loadMs} ms${again}`
-}
-
-/** What was lost, doubled or miscounted, in words. */
-async function verdict(
-  places: readonly Place[],
-  load: Load,
-  judge: Judge,
-  random: Random,
-): Promise<string[]> {
-  const found: Fault[] = []
-  // What was loaded from a journal is there at once, before it is stored: each instance shows its own.
-  if (places.length === 1) {
-    const sample = Array.from({ length: SAMPLE }, () => random.pick(load.keys()))
-    const keys = [...new Map(sample.map((key) => [key.join('\n'), key])).values()]
-    found.push(...(await judge.check(await readSome(places[0]!.url()!, keys), { complete: false })))
-  }
-  for (const place of places) await flushAll(place.url()!)
-  const reader = random.pick(places)
-  const { rows, faults } = await readEverything(reader.url()!, load.sessionIds())
-  found.push(...faults, ...(await judge.check(rows, { complete: true })))
-  const books = await Promise.all(places.map((place) => booksFaults(place.url()!, place.name, judge)))
-  return [...faultLines(found), ...books.flat()]
-}
-
-function faultLines(faults: readonly Fault[]): string[] {
-  const lines = [...new Set(faults.map(({ kind, where, detail }) => `${kind}: ${where} ${detail}`))]
-  if (lines.length <= SHOWN_FAULTS) return lines
-  return [...lines.slice(0, SHOWN_FAULTS), `and ${lines.length - SHOWN_FAULTS} more`]
 }
 
 async function openPlaces(scene: Scene, { backend, instances, env }: RoundsOptions): Promise<Place[]> {

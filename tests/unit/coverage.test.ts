@@ -137,7 +137,7 @@ test('the dead are named at once: no waiting where nobody else lives', async () 
 test('one that dies meanwhile is named then, not when the time is up', async () => {
   const t = table('a', 'dying')
   const one = call(t, 8000)
-  await t.pass(200)
+  await t.pass(200, ['me', 'a'])
   t.report('a')
   await t.pass(4700, ['me', 'a'])
   expect(one.ended).toBe(false)

@@ -1,5 +1,5 @@
-import { afterEach, beforeEach, expect, jest, test } from 'bun:test'
-import { createInstanceRegistry } from '../../src/cluster/instances.ts'
+import { afterEach, beforeEach, describe, expect, jest, test } from 'bun:test'
+import { type AskedFlush, createInstanceRegistry, type RegistryOptions } from '../../src/cluster/instances.ts'
 import { backendKinds, type OpenStore } from '../support/contract_backends.ts'
 import { settle } from '../support/contract_gates.ts'
 
@@ -17,7 +17,7 @@ afterEach(async () => {
   await store.close()
 })
 
-function registry(instanceId = 'one') {
+function registry(instanceId = 'one', more: Partial<RegistryOptions> = {}) {
   const log = (message: string) => void logs.push(message)
   return createInstanceRegistry({
     coordination: store.backend.coordination!,
@@ -25,6 +25,7 @@ function registry(instanceId = 'one') {
     version: '1.2.3',
     bufferedRows: () => bufferedRows,
     log: { debug: log, info: log, warn: log, error: log },
+    ...more,
   })
 }
 
@@ -92,4 +93,116 @@ test('an instance that signs off is gone; one that was never registered has noth
   await one.register()
   await one.signOff()
   expect((await rows())[0]).toMatchObject({ state: 'gone', buffered_rows: 0 })
+})
+
+test('a number that the journal knows will do until the first contact, which gives the one that counts', async () => {
+  await registry('other').register()
+  const one = registry()
+  one.assume(17)
+  expect([one.registered(), one.number()]).toEqual([true, 17])
+  one.start()
+  await pass(3000)
+  // No sign of life before that: the number may be another's by now.
+  expect((await rows()).map(({ instance_id }) => instance_id)).toEqual(['other'])
+  await one.signOff()
+  await one.register()
+  one.assume(17)
+  expect(one.number()).toBe(1)
+  one.stop()
+})
+
+describe('asked by another to store what it holds', () => {
+  const coordination = () => store.backend.coordination!
+  const record = async (id: string) =>
+    (await coordination().listInstances()).instances.find(({ instanceId }) => instanceId === id)!
+
+  /** An instance whose flushes wait until the test ends them. */
+  async function asked(more: Partial<RegistryOptions> = {}) {
+    const flushes: ((result: AskedFlush) => void)[] = []
+    const one = registry('one', {
+      flush: () => new Promise((resolve) => flushes.push(resolve)),
+      ...more,
+    })
+    await one.register()
+    one.start()
+    return { one, flushes }
+  }
+  const done: AskedFlush = { written: { translation_tasks: 3 }, ok: true }
+
+  test('it does so within a fifth of a second, and reports once it is done', async () => {
+    const { one, flushes } = await asked()
+    await pass(1000)
+    expect(flushes.length).toBe(0)
+    await coordination().requestFlush('two')
+    await pass(200)
+    expect(flushes.length).toBe(1)
+    await pass(1000)
+    expect(flushes.length).toBe(1)
+    expect(await record('one')).toMatchObject({ flushWanted: 1, flushDone: 0 })
+    flushes[0]!(done)
+    await settle()
+    expect(await record('one')).toMatchObject({ flushDone: 1, flushReport: { translation_tasks: 3 } })
+    await pass(1000)
+    expect(flushes.length).toBe(1)
+    one.stop()
+  })
+
+  test('a request that came while it flushed takes another flush', async () => {
+    const { one, flushes } = await asked()
+    await coordination().requestFlush('two')
+    await pass(200)
+    await coordination().requestFlush('two')
+    flushes[0]!(done)
+    await settle()
+    expect(await record('one')).toMatchObject({ flushWanted: 2, flushDone: 1 })
+    await pass(200)
+    expect(flushes.length).toBe(2)
+    flushes[1]!({ written: {}, ok: true })
+    await settle()
+    expect(await record('one')).toMatchObject({ flushDone: 2, flushReport: {} })
+    one.stop()
+  })
+
+  test('a flush that left something is not reported, and tried again after a pause', async () => {
+    const { one, flushes } = await asked()
+    await coordination().requestFlush('two')
+    await pass(200)
+    flushes[0]!({ written: { translation_tasks: 1 }, ok: false })
+    await settle()
+    expect(await record('one')).toMatchObject({ flushWanted: 1, flushDone: 0 })
+    for (let i = 0; i < 20 && flushes.length < 2; i++) await pass(200)
+    flushes[1]!(done)
+    await settle()
+    expect(await record('one')).toMatchObject({ flushDone: 1 })
+    one.stop()
+  })
+
+  test('nothing is looked at while the database is known to be down', async () => {
+    let isUp = false
+    const { one, flushes } = await asked({ isUp: () => isUp })
+    await coordination().requestFlush('two')
+    await pass(1000)
+    expect(flushes.length).toBe(0)
+    isUp = true
+    await pass(200)
+    expect(flushes.length).toBe(1)
+    one.stop()
+  })
+
+  test('what a life before had reported is no answer to what was asked since', async () => {
+    const first = await asked()
+    await coordination().requestFlush('two')
+    await pass(200)
+    first.flushes[0]!(done)
+    await settle()
+    first.one.stop()
+    await coordination().requestFlush('two')
+    const { one, flushes } = await asked()
+    await pass(200)
+    expect(await record('one')).toMatchObject({ flushWanted: 2, flushDone: 1 })
+    flushes[0]!(done)
+    await settle()
+    expect(await record('one')).toMatchObject({ flushDone: 2 })
+    one.stop()
+  })
 })

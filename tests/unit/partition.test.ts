@@ -9,7 +9,14 @@ import {
 import { keyText } from '../support/contract_gates.ts'
 import { fullRow, plain, rowWith, stampOf } from '../support/contract_rows.ts'
 
-const entry = (row: Row, bytes = 100, acceptedAtMs = 0): Entry => ({ row, bytes, acceptedAtMs })
+let recordId = 0
+const entry = (row: Row, bytes = 100, acceptedAtMs = 0): Entry => ({
+  row,
+  bytes,
+  acceptedAtMs,
+  recordId: ++recordId,
+  replayed: false,
+})
 const task = (group: string, id: string, n = 1) => fullRow(tasks, [group, id], { n, stamp: stampOf(n) })
 const keys = (rows: Iterable<Row>) => Array.from(rows, ({ key }) => keyText(key)).toSorted()
 
@@ -26,10 +33,10 @@ function drain(partition: Partition, maxRows = 1000, maxBytes = 1e9): Entry[][] 
 describe('a partition', () => {
   test('holds a row a key, and answers whether one more came', () => {
     const partition = createPartition(tasks)
-    expect(partition.add(entry(task('s', 'a', 1)))).toBe('added')
-    expect(partition.add(entry(task('s', 'b', 1)))).toBe('added')
-    expect(partition.add(entry(task('s', 'a', 2)))).toBe('merged')
-    expect(partition.rows()).toEqual({ live: 2, draining: 0 })
+    expect(partition.add(entry(task('s', 'a', 1))).before).toBeNull()
+    expect(partition.add(entry(task('s', 'b', 1))).before).toBeNull()
+    expect(partition.add(entry(task('s', 'a', 2))).before).not.toBeNull()
+    expect(partition.rows()).toEqual({ live: 2, draining: 0, parked: 0 })
     expect(plain(tasks, partition.get(['s', 'a']))).toEqual(
       plain(tasks, merge(task('s', 'a', 1), task('s', 'a', 2))),
     )
@@ -45,7 +52,7 @@ describe('a partition', () => {
       ['s', 'a'],
       ['a', 's'],
     ]) {
-      expect(partition.add(entry(fullRow(tasks, key)))).toBe('added')
+      expect(partition.add(entry(fullRow(tasks, key))).before).toBeNull()
     }
     expect(keys(partition.all())).toEqual(['S/a', 'a/s', 's/A', 's/a'])
     expect(keys(partition.withRest('a'))).toEqual(['S/a', 's/a'])
@@ -54,7 +61,7 @@ describe('a partition', () => {
   test('holds rows whose key is one field', () => {
     const partition = createPartition(sessions)
     partition.add(entry(fullRow(sessions, ['s'])))
-    expect(partition.add(entry(fullRow(sessions, ['s'], { n: 2 })))).toBe('merged')
+    expect(partition.add(entry(fullRow(sessions, ['s'], { n: 2 }))).before).not.toBeNull()
     expect(partition.get(['s'])).toBeDefined()
     expect([...partition.group('s').values()].length).toBe(1)
     partition.swap()
@@ -103,7 +110,7 @@ describe('what is drained', () => {
     partition.swap()
     partition.add(entry(task('s', 'new')))
     partition.add(entry(rowWith(tasks, ['s', 'old-3'], { status: 'newer' }, stampOf(9))))
-    expect(partition.rows()).toEqual({ live: 2, draining: 10 })
+    expect(partition.rows()).toEqual({ live: 2, draining: 10, parked: 0 })
     const chunks = drain(partition, 4)
     expect(chunks.map(({ length }) => length)).toEqual([4, 4, 2])
     expect(keys(chunks.flat().map(({ row }) => row))).toEqual(
@@ -120,12 +127,12 @@ describe('what is drained', () => {
     partition.swap()
     const [first] = [partition.nextChunk(2, 1e9)]
     partition.settle(first!)
-    expect(partition.rows()).toEqual({ live: 0, draining: 4 })
+    expect(partition.rows()).toEqual({ live: 0, draining: 4, parked: 0 })
     expect(partition.bytes()).toBe(400)
     partition.settle(first!)
-    expect(partition.rows()).toEqual({ live: 0, draining: 4 })
+    expect(partition.rows()).toEqual({ live: 0, draining: 4, parked: 0 })
     partition.restore()
-    expect(partition.rows()).toEqual({ live: 4, draining: 0 })
+    expect(partition.rows()).toEqual({ live: 4, draining: 0, parked: 0 })
     expect(partition.bytes()).toBe(400)
     expect(partition.nextChunk(10, 1e9)).toEqual([])
     for (const { row } of first!) expect(partition.get(row.key)).toBeUndefined()
@@ -183,7 +190,7 @@ describe('what is drained', () => {
       partition.settle(chunk)
     }
     expect(seen.size).toBe(100)
-    expect(partition.rows()).toEqual({ live: 0, draining: 0 })
+    expect(partition.rows()).toEqual({ live: 0, draining: 0, parked: 0 })
     expect(partition.bytes()).toBe(0)
     expect(partition.oldestAtMs()).toBeNull()
     expect(partition.all()).toEqual([])

@@ -8,9 +8,9 @@ import recordPut from '../../../sql/sqlite/journal_record_put.sql' with { type: 
 import recordRemove from '../../../sql/sqlite/journal_record_remove.sql' with { type: 'text' }
 import stateGet from '../../../sql/sqlite/journal_state_get.sql' with { type: 'text' }
 import statePut from '../../../sql/sqlite/journal_state_put.sql' with { type: 'text' }
+import { PAGE_BYTES } from './journal_pages.ts'
 import { headOf } from './journal_record.ts'
 import { FIRST_STATE, type NumberedState, readStateLine, stateLine } from './journal_state.ts'
-import { PAGE_BYTES } from './journal_pages.ts'
 
 /** "pers", for `file` and for whoever opens it by mistake. */
 const APPLICATION_ID = 0x70657273
@@ -63,6 +63,7 @@ export function journalFile(client: Database): JournalFile {
       return typeof line === 'string' ? readStateLine(line) : null
     },
     transaction(work) {
+      if (client.inTransaction) client.run('ROLLBACK') // one that couldn't be rolled back when it failed
       begin!.run()
       try {
         work()
@@ -116,12 +117,17 @@ export function scan(file: JournalFile): Scan {
 export function connect(path: string): Database {
   const client = new Database(path, { create: true, readwrite: true })
   client.run('PRAGMA busy_timeout = 0')
+  // Before anything is read: so SQLite needs no shared memory, and keeps its lock until the end.
+  client.run('PRAGMA locking_mode = EXCLUSIVE')
   client.run(`PRAGMA page_size = ${PAGE_BYTES}`)
   client.run(`PRAGMA cache_size = -${CACHE_KIB}`)
   return client
 }
 
-/** Makes the tables in an empty database: all of it, or nothing. */
+/**
+ * Makes the tables in an empty database: all of it, or nothing, and without a write-ahead log. So a log beside
+ * an empty file is a sign of damage.
+ */
 export function createTables(client: Database): void {
   client.transaction(() => {
     client.run(createRecords)
@@ -168,7 +174,6 @@ export function faultOf(client: Database): string | null {
   const version = pragma(client, 'user_version')
   if (version !== FORMAT_VERSION) return `its version ${version} is none`
   if (pragma(client, 'page_size') !== PAGE_BYTES) return 'its pages have another size'
-  if (pragma(client, 'journal_mode') !== 'wal') return 'its header is damaged'
   const check = pragma(client, 'quick_check(1)')
   return check === 'ok' ? null : String(check)
 }

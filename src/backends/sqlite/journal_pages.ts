@@ -11,7 +11,9 @@ const INTERIOR = 5
 const MOST_LOCAL = PAGE_BYTES - 35
 const LEAST_LOCAL = Math.floor(((PAGE_BYTES - 12) * 32) / 255) - 23
 const OVERFLOW_BYTES = PAGE_BYTES - 4
+/** In the file's header. */
 const FIRST_TRUNK = 32
+const FREE_PAGES = 36
 
 /** A row of a table's tree: its number, and its last column. */
 export interface Cell {
@@ -27,7 +29,7 @@ export interface Pages {
    * of the log. Empty where nothing can be read.
    */
   images(page: number): Buffer[]
-  /** Pages that the file calls free, as far as that can be read: their rows were removed. */
+  /** Pages that the file calls free, if its list is whole: their rows were removed. */
   free(): Set<number>
   close(): void
 }
@@ -85,7 +87,7 @@ export function openPages(path: string): Pages {
         for (let leaf = 0; leaf < leaves; leaf++) free.add(page.readUInt32BE(8 + leaf * 4))
         trunk = page.readUInt32BE(0)
       }
-      return free
+      return free.size === first?.readUInt32BE(FREE_PAGES) ? free : new Set()
     },
     close() {
       if (file !== null) closeSync(file)
@@ -109,7 +111,10 @@ function* cellOffsets(image: Buffer, pointers: number): Iterable<number> {
 
 /** The pages that an interior page leads to. */
 export function childrenOf(image: Buffer): number[] {
-  return [...Array.from(cellOffsets(image, 12), (offset) => image.readUInt32BE(offset)), image.readUInt32BE(8)]
+  return [
+    ...Array.from(cellOffsets(image, 12), (offset) => image.readUInt32BE(offset)),
+    image.readUInt32BE(8),
+  ]
 }
 
 /** The rows of a leaf whose shape can be read; whether their content is what was written is for the reader to check. */

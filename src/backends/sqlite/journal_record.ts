@@ -2,9 +2,10 @@
  * A record of the journal as bytes: four of checksum (CRC-32, little-endian), then one JSON array in UTF-8.
  * The checksum covers the id too, so a body under another id is known to be damaged.
  */
+
+import type { JournalRecord } from '../../buffer/journal.ts'
 import type { Value } from '../../collections/definition.ts'
 import { ABSENT, type Stamp } from '../../collections/stamp.ts'
-import type { JournalRecord } from '../../buffer/journal.ts'
 
 export const CHECKSUM_BYTES = 4
 const SCRATCH_BYTES = 64 * 1024
@@ -33,7 +34,7 @@ function cellOf(value: Value | undefined): Cell {
   return value
 }
 
-function valueOf(cell: Cell): Value | undefined {
+function valueFrom(cell: Cell): Value | undefined {
   if (cell === false) return undefined
   return Array.isArray(cell) ? Number(cell[0]) : (cell as Value)
 }
@@ -41,9 +42,7 @@ function valueOf(cell: Cell): Value | undefined {
 function textOf({ id, collection, row, acceptedAtMs, replayed }: JournalRecord): string {
   const { key, values, stamps, createdAtMs } = row
   const packed =
-    typeof stamps === 'bigint'
-      ? hexOf(stamps)
-      : Array.from(stamps, (stamp) => (stamp ?? ABSENT).toString(16))
+    typeof stamps === 'bigint' ? hexOf(stamps) : Array.from(stamps, (stamp) => (stamp ?? ABSENT).toString(16))
   const cells: unknown[] = [id, collection, acceptedAtMs, replayed, createdAtMs, packed, key.length]
   for (const part of key) cells.push(part)
   // By index: a hole is absent too.
@@ -93,7 +92,7 @@ function isIntact(body: Buffer): boolean {
 export function headOf(bytes: Uint8Array): { id: number; collection: string } | null {
   const body = bufferOf(bytes)
   if (!isIntact(body)) return null
-  const head = HEAD.exec(body.latin1Slice(CHECKSUM_BYTES, Math.min(body.length, HEAD_BYTES)))
+  const head = HEAD.exec(body.toString('latin1', CHECKSUM_BYTES, Math.min(body.length, HEAD_BYTES)))
   return head ? { id: Number(head[1]), collection: head[2]! } : decodeRecord(bytes)
 }
 
@@ -101,11 +100,11 @@ export function headOf(bytes: Uint8Array): { id: number; collection: string } | 
 export function decodeRecord(bytes: Uint8Array): JournalRecord | null {
   const body = bufferOf(bytes)
   if (!isIntact(body)) return null
-  const cells = JSON.parse(body.utf8Slice(CHECKSUM_BYTES, body.length))
+  const cells = JSON.parse(body.toString('utf8', CHECKSUM_BYTES))
   const [id, collection, acceptedAtMs, replayed, createdAtMs, packed, keyParts] = cells
   const first = 7 + keyParts
   const values = new Array<Value | undefined>(cells.length - first)
-  for (let slot = 0; slot < values.length; slot++) values[slot] = valueOf(cells[first + slot])
+  for (let slot = 0; slot < values.length; slot++) values[slot] = valueFrom(cells[first + slot])
   const stamps = Array.isArray(packed) ? packed.map((hex) => BigInt(`0x${hex}`)) : BigInt(`0x${packed}`)
   return {
     id,

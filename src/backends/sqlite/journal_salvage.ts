@@ -3,16 +3,14 @@
  * damaged one is kept for the operator. A record proves itself by its checksum, so it is taken from wherever
  * it stands; one that is found twice is merged, as the law has it, and one too many is merely stored again.
  */
-import { Database } from 'bun:sqlite'
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
-import type { JournalRecord } from '../../buffer/journal.ts'
+import { heldBy, type JournalRecord } from '../../buffer/journal.ts'
 import { merge } from '../../collections/row.ts'
 import { connect, createTables, type JournalFile, journalFile, type Scan, scan } from './journal_file.ts'
 import { cellsOf, childrenOf, isInterior, openPages, type Pages } from './journal_pages.ts'
 import { createRecordEncoder, decodeRecord } from './journal_record.ts'
 import { type NumberedState, readStateLine, settle, stateLine } from './journal_state.ts'
-import { heldBy } from '../../buffer/journal.ts'
 
 const RECORDS_ROOT = 2
 const STATE_ROOT = 3
@@ -26,41 +24,38 @@ export interface Salvaged extends Scan {
 
 interface SalvageOptions {
   path: string
-  /** Holds the lock, where SQLite could open it at all; closed at the end. */
-  client: Database | null
+  /** Gives up the lock, when the damaged file is away or can't be replaced. */
+  release(): void
   mark: NumberedState | null
   /** Part of the kept file's name. */
   nowMs: number
 }
 
+/** Whole, and about to take the damaged one's place. */
 const freshPath = (path: string) => `${path}-salvaged`
+const unfinishedPath = (path: string) => `${path}-salvaging`
 const keptPath = (path: string, nowMs: number) => `${path}.damaged-${new Date(nowMs).toISOString()}`
 
-export function salvage({ path, client, mark, nowMs }: SalvageOptions): Salvaged {
-  const fresh = freshPath(path)
-  removeFiles(fresh)
+/** Throws where the fresh file can't be written; the damaged one and its log are as they were then. */
+export function salvage({ path, release, mark, nowMs }: SalvageOptions): Salvaged {
   // Whoever closes a file gives up all locks of its process on it: these stay open until the swap is done.
   const pages = openPages(path)
   try {
-    const salvaged = fill(fresh, (file) => {
+    const salvaged = fill(unfinishedPath(path), (file) => {
       const state = newestState(pages)
       gather(pages, file, state)
       const found = scan(file)
       const settled = settle({ state, mark, readable: found.readable })
-      const commit = settled.state.commit + 1
-      file.putState(stateLine({ ...settled.state, commit }))
+      settled.state.commit++
+      file.putState(stateLine(settled.state))
       if (!state) settled.faults.push(`its counts can't be read${mark ? ': those of the mark are used' : ''}`)
-      return { ...found, ...settled, state: { ...settled.state, commit } }
+      return { ...found, ...settled }
     })
+    renameSync(unfinishedPath(path), freshPath(path))
     moveAway(path, keptPath(path, nowMs))
-    client?.close()
-    renameSync(fresh, path)
-    syncFolder(path)
+    release()
+    takePlace(path)
     return salvaged
-  } catch (error) {
-    removeFiles(fresh)
-    client?.close()
-    throw error
   } finally {
     pages.close()
   }
@@ -70,6 +65,10 @@ export function salvage({ path, client, mark, nowMs }: SalvageOptions): Salvaged
 export function finishSalvage(path: string, nowMs: number): void {
   if (existsSync(path) || !existsSync(freshPath(path))) return
   moveAway(path, keptPath(path, nowMs))
+  takePlace(path)
+}
+
+function takePlace(path: string): void {
   renameSync(freshPath(path), path)
   syncFolder(path)
 }
@@ -83,7 +82,7 @@ function moveAway(path: string, kept: string): void {
 }
 
 function removeFiles(path: string): void {
-  for (const suffix of ['', '-wal', '-journal']) rmSync(path + suffix, { force: true })
+  for (const suffix of ['', '-journal']) rmSync(path + suffix, { force: true })
 }
 
 function syncFolder(path: string): void {
@@ -95,29 +94,26 @@ function syncFolder(path: string): void {
   }
 }
 
-/** Makes a fresh journal in one transaction; it is on the disk when this returns. */
+/** Makes a fresh journal in one transaction; it is on the disk when this returns, and gone where it throws. */
 function fill<T>(path: string, work: (file: JournalFile) => T): T {
-  const client = connect(path)
-  let file: JournalFile | null = null
+  removeFiles(path)
+  let close = () => {}
   try {
-    client.run('PRAGMA journal_mode = MEMORY')
-    client.run('PRAGMA synchronous = FULL')
+    const client = connect(path)
+    close = () => client.close()
     createTables(client)
-    file = journalFile(client)
+    const file = journalFile(client)
+    close = file.close
     let result: T | undefined
-    const opened = file
     file.transaction(() => {
-      result = work(opened)
+      result = work(file)
     })
+    close()
     return result as T
-  } finally {
-    if (file) file.close()
-    else client.close()
-    if (existsSync(path)) {
-      const made = openSync(path, 'r+')
-      fsyncSync(made)
-      closeSync(made)
-    }
+  } catch (error) {
+    close()
+    removeFiles(path)
+    throw error
   }
 }
 
@@ -157,12 +153,11 @@ function gather(pages: Pages, into: JournalFile, state: NumberedState | null): v
     const images = page >= 1 && page <= pages.last && !seen.has(page) ? pages.images(page) : []
     seen.add(page)
     if (images.length === 0) astray = true
+    open.push(...new Set(images.filter(isInterior).flatMap(childrenOf)))
     for (const image of images) {
-      if (isInterior(image)) open.push(...childrenOf(image))
-      else {
-        if (image[0] !== LEAF) astray = true
-        take(image)
-      }
+      if (isInterior(image)) continue
+      if (image[0] !== LEAF) astray = true
+      take(image)
     }
   }
 
