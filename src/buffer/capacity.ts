@@ -40,9 +40,14 @@ export function createCapacity({ config, held, onFull }: CapacityOptions): Capac
     return { rows: rows + reservedRows, bytes: bytes + reservedBytes }
   }
 
-  function retryAfterSeconds(rows: number): number {
+  const isDrained = ({ rows, bytes }: { rows: number; bytes: number }) =>
+    rows <= config.max_rows * RESUME_SHARE && bytes <= config.max_bytes * RESUME_SHARE
+
+  function retryAfterSeconds({ rows, bytes }: { rows: number; bytes: number }): number {
     const rate = [...rates.values()].reduce((sum, one) => sum + one, 0)
-    const excess = rows - config.max_rows * RESUME_SHARE
+    // Bytes too much are so many rows of the mean size.
+    const excessBytes = bytes - config.max_bytes * RESUME_SHARE
+    const excess = Math.max(rows - config.max_rows * RESUME_SHARE, (excessBytes * rows) / Math.max(1, bytes))
     const seconds = rate > 0 ? Math.max(1, excess / rate) : DEFAULT_RETRY_AFTER_SECONDS
     return Math.min(MAX_RETRY_AFTER_SECONDS, seconds)
   }
@@ -57,14 +62,13 @@ export function createCapacity({ config, held, onFull }: CapacityOptions): Capac
         })
       }
       const now = all()
-      if (full && now.rows <= config.max_rows * RESUME_SHARE && now.bytes <= config.max_bytes * RESUME_SHARE)
-        full = false
+      if (isDrained(now)) full = false
       full ||= now.rows + rows > config.max_rows || now.bytes + bytes > config.max_bytes
       if (full) {
         onFull()
         throw new AppError('BUFFER_FULL', {
           detail: 'The write buffer is at its limit; nothing of this request was accepted.',
-          retryAfterSeconds: retryAfterSeconds(now.rows),
+          retryAfterSeconds: retryAfterSeconds(now),
         })
       }
       reservedRows += rows
@@ -86,6 +90,6 @@ export function createCapacity({ config, held, onFull }: CapacityOptions): Capac
     },
     drainRate: (collection) => rates.get(collection) ?? 0,
     room: () => Math.max(0, Math.floor(config.max_rows * RESUME_SHARE) - all().rows),
-    full: () => full,
+    full: () => full && !isDrained(all()),
   }
 }

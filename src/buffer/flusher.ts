@@ -2,7 +2,7 @@
 import { BackendError, type RecordStore } from '../backends/backend.ts'
 import type { Coordination, DeadLetter } from '../backends/coordination.ts'
 import { newestStamp } from '../collections/row.ts'
-import type { Stamp } from '../collections/stamp.ts'
+import { ABSENT, type Stamp } from '../collections/stamp.ts'
 import type { BatchSize } from './adapt.ts'
 import type { Entry, Partition, Restored } from './partition.ts'
 import { type Sifted, sift } from './sift.ts'
@@ -69,11 +69,19 @@ export function createFlusher(options: FlusherOptions): Flusher {
   const groupOwner = collection.parent?.name ?? collection.name
   let running: Promise<FlushReport> | null = null
   let waiting: Promise<FlushReport> | null = null
+  /**
+   * What was known of a group's deletes when its rows were first written, until a whole flush has succeeded: a
+   * statement that was given up may have committed after a delete that the next attempt already knows of.
+   */
+  const firstKnown = new Map<string, Stamp>()
   const refusals = new Map<string, { stamp: Stamp; reason: string }>()
 
   async function writeChunk(entries: readonly Entry[], report: FlushReport): Promise<void> {
     const groups = [...new Set(entries.map(({ row }) => row.key[0]!))]
     const before = await coordination.tombstonesOf(groupOwner, groups)
+    for (const group of groups) {
+      if (!firstKnown.has(group)) firstKnown.set(group, before.get(group) ?? ABSENT)
+    }
     const sifted = sift(entries, before, options.nowMs() - limits.expireAfterMs)
     const refused = await write(sifted)
     const letters = [...sifted.expired, ...refused].map(({ entry, row, code, reason }) => ({
@@ -83,7 +91,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const kept = await withinCaps(letters)
     if (kept.length > 0) await coordination.putDeadLetters(kept.map(({ letter }) => letter))
     // Deletes that committed while the rows were on their way are carried out once more, before anything is let go.
-    await eraseLate(groups, before)
+    await eraseLate(groups)
 
     const failed = new Set(refused.map(({ entry }) => entry))
     const held = new Set(letters.filter((one) => !kept.includes(one)).map(({ entry }) => entry))
@@ -134,9 +142,9 @@ export function createFlusher(options: FlusherOptions): Flusher {
     return kept
   }
 
-  async function eraseLate(groups: readonly string[], known: ReadonlyMap<string, Stamp>): Promise<void> {
+  async function eraseLate(groups: readonly string[]): Promise<void> {
     for (const [group, stamp] of await coordination.tombstonesOf(groupOwner, groups)) {
-      if (stamp <= (known.get(group) ?? 0n)) continue
+      if (stamp <= (firstKnown.get(group) ?? ABSENT)) continue
       while ((await store.erase(collection, group, stamp, ERASED_AT_ONCE)) === ERASED_AT_ONCE);
       await coordination.deleteDeadLetters(collection.name, group, stamp)
     }
@@ -173,6 +181,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const ends = await Promise.allSettled(Array.from({ length: connections }, () => work(report)))
     // The law makes it safe to merge back what may even have been stored.
     options.onRestored(partition.restore())
+    if (!report.failure) firstKnown.clear()
     for (const end of ends) if (end.status === 'rejected') throw end.reason
     return report
   }

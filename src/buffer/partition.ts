@@ -75,8 +75,8 @@ export interface Partition {
   settle(entries: readonly Entry[]): void
   /** Draining rows that are not settled go back to the live ones. */
   restore(): Restored
-  /** Draining rows that are kept out of the flushes from now on; answers those that were merged there. */
-  park(entries: readonly Entry[]): Meeting[]
+  /** Draining rows that are kept out of the flushes from now on. */
+  park(entries: readonly Entry[]): Restored
   /** A group's parked rows go back to the live ones; answers those that were merged there. */
   unpark(group: string): Meeting[]
   parkedGroups(): ReadonlySet<string>
@@ -196,6 +196,23 @@ export function createPartition(collection: Collection): Partition {
     return before ? into : null
   }
 
+  /** Whether the deletes that are under way leave anything of a draining row; what they leave is in the entry then. */
+  function outlive(entry: Entry, { voided, changed }: Restored): boolean {
+    let row: Row | null = entry.row
+    for (const { group, stamp } of erasures) {
+      if (row && row.key[0] === group) row = erasedUpTo(row, stamp)
+    }
+    if (!row) {
+      voided.push(entry)
+      return false
+    }
+    if (row !== entry.row) {
+      entry.row = row
+      changed.push(entry)
+    }
+    return true
+  }
+
   return {
     collection,
     add,
@@ -251,18 +268,7 @@ export function createPartition(collection: Collection): Partition {
       draining = createRoom()
       for (const entry of left.entries()) {
         bytes -= entry.bytes
-        let row: Row | null = entry.row
-        for (const { group, stamp } of erasures) {
-          if (row && row.key[0] === group) row = erasedUpTo(row, stamp)
-        }
-        if (!row) {
-          restored.voided.push(entry)
-          continue
-        }
-        if (row !== entry.row) {
-          entry.row = row
-          restored.changed.push(entry)
-        }
+        if (!outlive(entry, restored)) continue
         const into = comeBack(entry)
         if (into) restored.merged.push({ from: entry, into })
       }
@@ -270,20 +276,23 @@ export function createPartition(collection: Collection): Partition {
     },
 
     park(entries) {
-      const met: Meeting[] = []
+      const restored: Restored = { merged: [], voided: [], changed: [] }
       for (const entry of entries) {
         if (!draining.drop(entry)) continue
+        bytes -= entry.bytes
+        if (!outlive(entry, restored)) continue
         const older = parked.find(entry.row.key[0]!, restOf(entry.row.key))
         if (!older) {
           parked.put(entry)
+          bytes += entry.bytes
           continue
         }
-        bytes -= older.bytes + entry.bytes
+        bytes -= older.bytes
         unite(older, entry)
         bytes += older.bytes
-        met.push({ from: entry, into: older })
+        restored.merged.push({ from: entry, into: older })
       }
-      return met
+      return restored
     },
 
     unpark(group) {

@@ -11,12 +11,12 @@ import type { Clock } from '../lib/clock.ts'
 import { AppError, messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { createBackoff } from '../lib/retry.ts'
-import { createBatchSize } from './adapt.ts'
 import { createCapacity } from './capacity.ts'
-import { createFlusher, type Flusher, type FlushReport } from './flusher.ts'
+import type { FlushReport } from './flusher.ts'
 import type { JournalCounts, JournalRecord } from './journal.ts'
+import { createLane, type Lane } from './lane.ts'
 import type { Ledger } from './ledger.ts'
-import { createPartition, type Meeting, type Partition, type Placement } from './partition.ts'
+import type { Meeting, Placement } from './partition.ts'
 
 export interface BufferConfig {
   /** Live rows of a collection that start a flush. */
@@ -123,100 +123,38 @@ export interface WriteBuffer {
   stop(): void
 }
 
-const RETRY_BASE_MS = 250
-const RETRY_MAX_MS = 15_000
-const DAY_MS = 86_400_000
-
-interface Lane {
-  collection: Collection
-  partition: Partition
-  flusher: Flusher
-  batchRows(): number
-  backoff: ReturnType<typeof createBackoff>
-  retryTimer: ReturnType<typeof setTimeout> | null
-}
-
 export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
   const { config, coordination, ledger, clock, log } = options
-  const lanes = new Map(options.collections.map((collection) => [collection.name, createLane(collection)]))
-  const capacity = createCapacity({ config, held: totals, onFull: () => setTimeout(flushAllInBackground, 0) })
   let interval: ReturnType<typeof setInterval> | null = null
   let lastFlushAtMs: number | null = null
-
-  function createLane(collection: Collection): Lane {
-    const partition = createPartition(collection)
-    const batch = createBatchSize({
-      startRows: config.max_buffer_size,
-      minRows: config.min_batch_rows,
-      maxRows: config.max_batch_rows,
-      stepRows: config.batch_step_rows,
-      slowMs: config.slow_flush_ms,
-      fastMs: config.fast_flush_ms,
-    })
-    const flusher = createFlusher({
-      partition,
-      store: options.storeOf(collection),
-      coordination,
-      batch,
-      maxConnections: config.flush_connections,
-      limits: {
-        expireAfterMs: config.expire_days * DAY_MS,
-        lettersPerGroup: config.dead_letters_per_session,
-        letters: config.max_dead_letters,
-      },
-      nowMs: clock.nowMs,
-      onChunk: (rows, durationMs) => options.onFlush(collection.name, rows, durationMs),
-      onEnd({ stored, voided, condemned, parked }) {
-        const done = [...stored, ...voided, ...condemned]
-        partition.settle(done)
-        ledger.note(collection, {
-          removed: done,
-          counts: { stored: stored.length, voided: voided.length, dead_lettered: condemned.length },
-        })
-        if (parked.length === 0) return
-        meet(collection, partition.park(parked))
-        log.error('refused rows stay buffered: their session has as many dead letters as it may have', {
-          meta: { collection: collection.name, rows: parked.length, sessions: partition.parkedGroups().size },
-        })
-      },
-      onRestored({ merged, voided, changed }) {
-        meet(collection, merged)
-        ledger.note(collection, { changed, removed: voided, counts: { voided: voided.length } })
-      },
-      onDeadLettered(letters) {
-        for (const { row, code, reason } of letters.slice(0, 10)) {
-          log.error('row refused by its backend, moved to the dead letters', {
-            meta: { collection: collection.name, key: row.key, code, reason },
-          })
-        }
-      },
-    })
-    const backoff = createBackoff({ baseMs: RETRY_BASE_MS, maxMs: RETRY_MAX_MS })
-    return { collection, partition, flusher, batchRows: batch.rows, backoff, retryTimer: null }
-  }
+  const capacity = createCapacity({ config, held: totals, onFull: () => flushAllSoon() })
+  const lanes = new Map(
+    options.collections.map((collection) => [
+      collection.name,
+      createLane({
+        collection,
+        config,
+        store: options.storeOf(collection),
+        coordination,
+        ledger,
+        clock,
+        log,
+        onChunk: (rows, durationMs) => options.onFlush(collection.name, rows, durationMs),
+        onFlushed({ written }, durationMs) {
+          lastFlushAtMs = clock.nowMs()
+          capacity.observe(collection.name, written, durationMs)
+        },
+      }),
+    ]),
+  )
 
   const laneOf = (collection: Collection) => lanes.get(collection.name)!
-
-  /** One entry, and one record, is left of two. */
-  function meet(collection: Collection, met: readonly Meeting[]): void {
-    if (met.length === 0) return
-    ledger.note(collection, {
-      changed: met.map(({ into }) => into),
-      removed: met.map(({ from }) => from),
-      counts: { merged: met.length },
-    })
-  }
-
-  const heldIn = ({ partition }: Lane) => {
-    const { live, draining, parked } = partition.rows()
-    return live + draining + parked
-  }
 
   function totals(): { rows: number; bytes: number } {
     let rows = 0
     let bytes = 0
     for (const lane of lanes.values()) {
-      rows += heldIn(lane)
+      rows += lane.held()
       bytes += lane.partition.bytes()
     }
     return { rows, bytes }
@@ -235,6 +173,12 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
         retryAfterSeconds: config.flush_interval,
       })
     }
+  }
+
+  function flushAllSoon(): void {
+    setTimeout(() => {
+      for (const lane of lanes.values()) lane.flushSoon()
+    }, 0)
   }
 
   interface Arrival {
@@ -281,69 +225,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     }
     const { live } = partition.rows()
     if (live >= config.max_buffer_size || partition.bytes() >= config.flush_bytes) {
-      setTimeout(() => background(laneOf(collection)), 0) // after the answer
-    }
-  }
-
-  async function flushLane(lane: Lane): Promise<FlushReport> {
-    const start = performance.now()
-    const report = await lane.flusher.flush()
-    lastFlushAtMs = clock.nowMs()
-    capacity.observe(lane.collection.name, report.written, performance.now() - start)
-    if (report.failure) retryLater(lane, report.failure)
-    else {
-      lane.backoff.reset()
-      cancelRetry(lane)
-    }
-    await ledger.settled()
-    return report
-  }
-
-  function retryLater(lane: Lane, failure: Error): void {
-    if (lane.retryTimer) return
-    const delayMs = lane.backoff.nextMs()
-    log.warn('flush failed, rows are kept', {
-      meta: { collection: lane.collection.name, error: messageOf(failure), retry_in_ms: delayMs },
-    })
-    lane.retryTimer = setTimeout(() => {
-      lane.retryTimer = null
-      background(lane)
-    }, delayMs)
-  }
-
-  function flushAllInBackground(): void {
-    for (const lane of lanes.values()) background(lane)
-  }
-
-  function cancelRetry(lane: Lane): void {
-    if (lane.retryTimer) clearTimeout(lane.retryTimer)
-    lane.retryTimer = null
-  }
-
-  /** A flush that nobody waits for; while a retry is due it is left to that. */
-  function background(lane: Lane): void {
-    if (lane.retryTimer || lane.partition.rows().live === 0) return
-    flushLane(lane).catch((error) => log.error('flush broke', { meta: { error: messageOf(error) } }))
-  }
-
-  /** Parked rows are tried again once their session has room for dead letters. */
-  async function unpark({ collection, partition }: Lane): Promise<void> {
-    for (const group of partition.parkedGroups()) {
-      const [ofGroup, ofAll] = await Promise.all([
-        coordination.countDeadLetters({ collection: collection.name, group }),
-        coordination.countDeadLetters({}),
-      ])
-      if (ofGroup < config.dead_letters_per_session && ofAll < config.max_dead_letters)
-        meet(collection, partition.unpark(group))
-    }
-  }
-
-  function tick(): void {
-    for (const lane of lanes.values()) {
-      unpark(lane).then(
-        () => background(lane),
-        (error) => log.debug('parked rows not looked at', { meta: { error: messageOf(error) } }),
-      )
+      setTimeout(laneOf(collection).flushSoon, 0) // after the answer
     }
   }
 
@@ -375,7 +257,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
         const placement = partition.add(entry)
         if (placement.before) met.push({ from: entry, into: placement.entry })
       }
-      meet(collection, met)
+      laneOf(collection).meet(met)
     },
 
     get: (collection, key) => laneOf(collection).partition.get(key),
@@ -385,9 +267,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
 
     async flush(collections = options.collections) {
       const reports = await Promise.all(
-        collections.map(
-          async (collection) => [collection.name, await flushLane(laneOf(collection))] as const,
-        ),
+        collections.map(async (collection) => [collection.name, await laneOf(collection).flush()] as const),
       )
       return new Map(reports)
     },
@@ -397,10 +277,12 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     async erase(collection, group, stamp) {
       const { partition, flusher } = laneOf(collection)
       const erasure = { group, stamp }
+      await ledger.settled() // what was stamped before the delete, and waits for its commit, is among the rows then
       const { voided, changed } = partition.beginErase(erasure)
       ledger.note(collection, { changed, removed: voided, counts: { voided: voided.length } })
       await flusher.settled()
       partition.endErase(erasure)
+      await ledger.settled()
     },
 
     room: capacity.room,
@@ -416,7 +298,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
         full: capacity.full(),
         collections: [...lanes.values()].map((lane) => ({
           collection: lane.collection.name,
-          rows: heldIn(lane),
+          rows: lane.held(),
           inFlight: lane.partition.rows().draining,
           parked: lane.partition.rows().parked,
           bytes: lane.partition.bytes(),
@@ -429,28 +311,27 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     },
 
     start() {
-      interval ??= setInterval(tick, config.flush_interval * 1000)
+      interval ??= setInterval(() => {
+        for (const lane of lanes.values()) lane.tick()
+      }, config.flush_interval * 1000)
     },
 
-    flushSoon() {
-      setTimeout(flushAllInBackground, 0)
-    },
+    flushSoon: flushAllSoon,
 
     retryNow() {
-      for (const lane of lanes.values()) {
-        cancelRetry(lane)
-        background(lane)
-      }
+      for (const lane of lanes.values()) lane.retryNow()
     },
 
     async drain(timeoutMs) {
       const deadline = performance.now() + timeoutMs
       const backoff = createBackoff({ baseMs: 50, maxMs: 1000 })
-      while (totals().rows > 0 && performance.now() < deadline) {
-        const left = deadline - performance.now()
+      // Those that are parked can't be stored.
+      const left = () => [...lanes.values()].some((lane) => heldIn(lane) > lane.partition.rows().parked)
+      while (left() && performance.now() < deadline) {
+        const remainingMs = deadline - performance.now()
         let timer: ReturnType<typeof setTimeout> | undefined
         const expired = new Promise<null>((resolve) => {
-          timer = setTimeout(() => resolve(null), left)
+          timer = setTimeout(() => resolve(null), remainingMs)
         })
         const flushed = this.flush().catch((error) => {
           log.error('flush broke', { meta: { error: messageOf(error) } })
@@ -468,7 +349,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     stop() {
       if (interval) clearInterval(interval)
       interval = null
-      for (const lane of lanes.values()) cancelRetry(lane)
+      for (const lane of lanes.values()) lane.stop()
     },
   }
 }

@@ -75,7 +75,6 @@ export function createDatabaseClock(options: DatabaseClockOptions): DatabaseCloc
     samples.push(one)
     if (samples.length > SAMPLES_KEPT) samples.shift()
     offset = best(one.takenAt)!.offset
-    known = true
     // What was shown before the first contact was nobody's time: a clock five minutes ahead is simply set.
     if (first) shown = Number.NEGATIVE_INFINITY
   }
@@ -89,6 +88,7 @@ export function createDatabaseClock(options: DatabaseClockOptions): DatabaseCloc
 
   async function sampleAll(): Promise<void> {
     for (let i = 0; i < SAMPLES_IN_A_ROW; i++) await askOnce()
+    known = true // not by the first answer alone, which is often the slowest
   }
 
   function sample(): Promise<void> {

@@ -109,17 +109,20 @@ export function createRecovery(options: RecoveryOptions): Recovery {
       if (page.length < LIST_PAGE_ROWS) break
       after = [page.at(-1)!.created_at!, page.at(-1)!.session_id!]
     }
-    // What is buffered here may finish a stored session, begin a new one, or take one up again.
-    const keys = held.map((row) => row.key)
-    const ids = keys.map(([id]) => id!)
-    const [found, deletes] =
-      held.length > 0
-        ? await Promise.all([store.readMany(sessions, keys), coordination.tombstonesOf(sessions.name, ids)])
-        : [[], new Map<string, Stamp>()]
+    const heldById = new Map(held.map((row) => [row.key[0]!, row]))
+    const deletes = await coordination.tombstonesOf(sessions.name, [
+      ...new Set([...records.keys(), ...heldById.keys()]),
+    ])
+    // What is buffered here may finish a stored session, begin a new one, or take one up again; what is older
+    // than a delete was committed after it, by a statement that had waited in the server.
+    const isLate = ([id, record]: [string, FlatRecord]) =>
+      deletes.has(id) && (record.created_at as number) <= stampMs(deletes.get(id)!)
+    const late = [...records].filter(isLate).map(([id]) => id)
+    const keys = [...new Set([...heldById.keys(), ...late])].map((id) => [id])
+    const found = keys.length > 0 ? await store.readMany(sessions, keys) : []
     const stored = new Map(found.map((row) => [row.key[0]!, row]))
-    for (const row of held) {
-      const id = row.key[0]!
-      const whole = overlay(stored.get(id), row, deletes.get(id))
+    for (const [id] of keys as [string][]) {
+      const whole = overlay(stored.get(id), heldById.get(id), deletes.get(id))
       const record = whole && isComplete(sessions, whole) && !isHidden(whole) && flatten(sessions, whole)
       if (record && isUnfinished(record.status)) records.set(id, record)
       else records.delete(id)

@@ -26,8 +26,8 @@ export interface MemoryJournal extends Journal {
   refuseOpening(failure: JournalFailure | null): void
   openings(): number
   isOpen(): boolean
-  /** The process that had it is no more: the lock is free. */
-  crash(): void
+  /** The process that had it is killed: what it held is in the new one, and this one takes nothing more. */
+  crash(): MemoryJournal
   /** What no journal may be told: a record that comes back, or counts that don't agree with the records. */
   violations: string[]
 }
@@ -39,6 +39,9 @@ interface Content {
   faults?: readonly string[]
   /** False for one that holds records without having counted them. */
   counted?: boolean
+  /** Ids that were removed in a life before. */
+  gone?: ReadonlySet<number>
+  violations?: string[]
 }
 
 export const FIRST_STATE: JournalState = {
@@ -56,10 +59,9 @@ const copyOf = (state: JournalState): JournalState => ({
 
 export function createMemoryJournal(instanceId = 'own', content: Content = {}): MemoryJournal {
   const records = new Map<number, JournalRecord>((content.records ?? []).map((record) => [record.id, record]))
-  const gone = new Set<number>()
+  const gone = new Set(content.gone)
   const commits: JournalChange[] = []
-  const violations: string[] = []
-  const { lostRows = 0, faults = [], counted = true } = content
+  const { lostRows = 0, faults = [], counted = true, violations = [] } = content
   let state = copyOf(content.state ?? FIRST_STATE)
   let planned: (JournalFailure | null)[] = []
   let constant: JournalFailure | null = null
@@ -68,6 +70,7 @@ export function createMemoryJournal(instanceId = 'own', content: Content = {}): 
   let openings = 0
   let lastId = Math.max(0, ...records.keys())
   let open = false
+  let dead = false
 
   function check({ put, remove }: JournalChange): void {
     for (const { id } of put) if (gone.has(id)) violations.push(`record ${id} was removed, and is put again`)
@@ -84,7 +87,7 @@ export function createMemoryJournal(instanceId = 'own', content: Content = {}): 
   }
 
   function assertOpen(): void {
-    if (!open) throw new JournalError('failed', 'the journal is not open')
+    if (!open || dead) throw new JournalError('failed', 'the journal is not open')
   }
 
   return {
@@ -106,6 +109,14 @@ export function createMemoryJournal(instanceId = 'own', content: Content = {}): 
     },
     crash() {
       open = false
+      dead = true
+      return createMemoryJournal(instanceId, {
+        records: [...records.values()],
+        state,
+        counted,
+        gone,
+        violations,
+      })
     },
 
     open(): OpenedJournal {

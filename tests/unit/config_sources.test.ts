@@ -107,6 +107,7 @@ describe('precedence', () => {
     'service.instance_id': ['node-1', 'node_2.x'],
     'service.log_level': ['debug', 'error'],
     'translation.delete_mode': ['soft', 'soft'],
+    'buffer.journal': ['normal', 'off'],
     'storage.backends.sqlite.config.path': ['a.sqlite', '/b.sqlite'],
     'storage.backends.mysql.config.host': ['db.example', '10.0.0.1'],
     'storage.backends.mysql.config.user': ['ann', 'Zoë'],

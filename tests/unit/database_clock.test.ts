@@ -159,6 +159,15 @@ test('a database whose clock was set, or another one in its place, is followed a
   expect(Math.abs(w.aheadMs())).toBeLessThanOrEqual(1)
 })
 
+test('is known only after a few answers: the first one alone is often the slowest', async () => {
+  const w = world({ machineAheadMs: 300_000 })
+  const sampling = w.clock.sample()
+  await Promise.resolve()
+  expect([w.asked > 0, w.clock.offsetMs()]).toEqual([true, null])
+  await sampling
+  expect(w.clock.offsetMs()).toBe(-300_000)
+})
+
 test('an outage is told to who asked, and the clock goes on', async () => {
   const w = world({ machineAheadMs: 5000 })
   await w.clock.sample()

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import { merge } from '../../src/collections/row.ts'
 import { translationTasks as tasks } from '../../src/collections/translation.ts'
-import { accepted, createBufferUnderTest, settle } from '../support/contract_gates.ts'
+import { accepted, createBufferUnderTest, expectJournalled, settle } from '../support/contract_gates.ts'
 import { fullRow, plain, rowWith, stampOf, T0 } from '../support/contract_rows.ts'
 
 const DELETE = stampOf(50)
@@ -24,16 +24,23 @@ describe('a delete', () => {
     expect(buffer.status().rows).toBe(2)
   })
 
-  test('voids the older fields of a row that has newer ones', async () => {
+  test('clears the older fields of a row that has newer ones, and those that it lacks, at its own stamp', async () => {
     const under = createBufferUnderTest()
     const { buffer } = under
     const newer = rowWith(tasks, ['s', 'a'], { status: 'new', context: null }, stampOf(60))
     await buffer.accept(tasks, accepted([merge(task('a', 1), newer)]))
     await buffer.erase(tasks, 's', DELETE)
+    const cleared = rowWith(
+      tasks,
+      ['s', 'a'],
+      Object.fromEntries(tasks.slots.map((name) => [name, null])),
+      DELETE,
+    )
     expect(plain(tasks, buffer.get(tasks, ['s', 'a']))).toEqual({
-      ...plain(tasks, newer)!,
+      ...plain(tasks, merge(cleared, newer))!,
       createdAtMs: DELETE_MS,
     })
+    expectJournalled(under)
     expect(under.told.voided).toBe(0)
     expect(under.imbalance()).toBe(0)
   })

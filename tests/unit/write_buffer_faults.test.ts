@@ -285,7 +285,7 @@ describe('a drain', () => {
     const drain = begin(buffer, 3000)
     await pass(2990)
     expect(drain.ended).toBeUndefined()
-    await pass(20)
+    await passUntil(() => drain.ended !== undefined, 200)
     expect(drain.ended).toBe(2)
   })
 

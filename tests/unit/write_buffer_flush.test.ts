@@ -246,7 +246,6 @@ describe('the chunks of a flush', () => {
         const { buffer } = createBufferUnderTest({
           store,
           config: {
-            max_buffer_size: maxRows,
             min_batch_rows: maxRows,
             max_batch_rows: maxRows,
             flush_connections: connections,

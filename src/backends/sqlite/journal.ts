@@ -73,10 +73,10 @@ function createJournal({
 
     open() {
       if (opened) throw new JournalError('locked', `${path} is open already`)
-      const { file, mark, state, ...found } = openJournal(path, durability)
-      opened = { file, mark, commit: state.commit }
-      const { commit: _, ...known } = state
-      return { ...found, state: known }
+      const { file, mark, state, records, lastId, lostRows, faults } = openJournal(path, durability)
+      const { commit, ...known } = state
+      opened = { file, mark, commit }
+      return { state: known, records, lastId, lostRows, faults }
     },
 
     commit({ put, remove, state }: JournalChange) {

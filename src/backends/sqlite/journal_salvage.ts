@@ -6,7 +6,8 @@
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { heldBy, type JournalRecord } from '../../buffer/journal.ts'
-import { merge } from '../../collections/row.ts'
+import { merge, newestStamp } from '../../collections/row.ts'
+import { ABSENT, laterOf, type Stamp } from '../../collections/stamp.ts'
 import { connect, createTables, type JournalFile, journalFile, type Scan, scan } from './journal_file.ts'
 import { cellsOf, childrenOf, isInterior, openPages, type Pages } from './journal_pages.ts'
 import { createRecordEncoder, decodeRecord } from './journal_record.ts'
@@ -43,10 +44,11 @@ export function salvage({ path, release, mark, nowMs }: SalvageOptions): Salvage
   try {
     const salvaged = fill(unfinishedPath(path), (file) => {
       const state = newestState(pages)
-      gather(pages, file, state)
+      const newest = gather(pages, file, state)
       const found = scan(file)
       const settled = settle({ state, mark, readable: found.readable })
       settled.state.commit++
+      settled.state.highWater = laterOf(settled.state.highWater, newest)
       file.putState(stateLine(settled.state))
       if (!state) settled.faults.push(`its counts can't be read${mark ? ': those of the mark are used' : ''}`)
       return { ...found, ...settled }
@@ -129,10 +131,12 @@ function newestState(pages: Pages): NumberedState | null {
   return newest
 }
 
-/** Puts into the fresh file every record that the tree leads to; where it leads astray, all others that aren't free. */
-function gather(pages: Pages, into: JournalFile, state: NumberedState | null): void {
+/** Puts into the fresh file every record that the tree leads to; where it leads
+ * astray, all others that aren't free. Answers the newest stamp among them. */
+function gather(pages: Pages, into: JournalFile, state: NumberedState | null): Stamp {
   const encoder = createRecordEncoder()
   let found = 0
+  let newest = ABSENT
 
   function take(image: Buffer): void {
     for (const { content } of cellsOf(pages, image)) {
@@ -142,6 +146,7 @@ function gather(pages: Pages, into: JournalFile, state: NumberedState | null): v
       const before = into.get(record.id)
       const known = before && decodeRecord(before)
       if (!known) found++
+      newest = laterOf(newest, newestStamp(record.row))
       into.put([record.id, encoder.encode(known ? both(known, record) : record)])
     }
   }
@@ -162,12 +167,13 @@ function gather(pages: Pages, into: JournalFile, state: NumberedState | null): v
   }
 
   const held = Object.values(state?.counts ?? {}).reduce((sum, counts) => sum + heldBy(counts), 0)
-  if (!astray && found >= held) return
+  if (!astray && found >= held) return newest
   const free = pages.free()
   for (let page = RECORDS_ROOT; page <= pages.last; page++) {
     if (seen.has(page) || free.has(page)) continue
     for (const image of pages.images(page)) if (image[0] === LEAF) take(image)
   }
+  return newest
 }
 
 /** Two contents of one record: the newer one was merged from the older. */
