@@ -56,6 +56,8 @@ interface ComposeOptions {
 
 /** The share of a request's time that its store may take: the answer is to be there in time too. */
 const STORE_SHARE = 0.9
+/** Longer than a database that is there takes to answer. */
+const FIRST_LOOK_MS = 1000
 /** A store that is gone can't be taken leave of. */
 const CLOSE_TIMEOUT_MS = 500
 /** The part of the shutdown's time that is kept for taking leave. */
@@ -68,7 +70,7 @@ export async function compose({
   log,
   role = 'serve',
 }: ComposeOptions): Promise<Service> {
-  const startedAtMs = Date.now()
+  const startedAt = performance.now()
   const { promise: failed, reject: fail } = Promise.withResolvers<never>()
   failed.catch(() => undefined) // main awaits it; a test need not
   let phase: 'running' | 'draining' | 'stopping' = 'running'
@@ -187,6 +189,9 @@ export async function compose({
     storageBytes: sizes.all,
   })
 
+  /** Whether the database was there, or was not within a moment: who is ready should be able to read too. */
+  let looked = false
+
   /** At first contact: the tables are there, the instance gets its number. */
   async function onPrepared(name: string): Promise<void> {
     if (role === 'migrate' || monitors.get(name) !== home) return
@@ -202,9 +207,10 @@ export async function compose({
       })
     const notReady = (detail: string) => new AppError('NOT_READY', { detail, retryAfterSeconds: 1 })
     if (!journalRead) return notReady('This instance has not read its journal yet.')
+    const contact = notReady('This instance has not reached its database yet.')
+    if (!looked) return contact
     // Known from a life before, a number and the clock's offset will do.
-    if (registry.registered() && clock.offsetMs() !== null) return null
-    return notReady('This instance has not reached its database yet.')
+    return registry.registered() && clock.offsetMs() !== null ? null : contact
   }
 
   const translation = createTranslation({
@@ -218,6 +224,7 @@ export async function compose({
     refusal,
     onWritten: (...written) => metrics.onWritten(...written),
     onRestore: (ok) => metrics.onRestore(ok),
+    readTimeoutMs: config.translation.read_timeout * 1000 * STORE_SHARE,
     flushTimeoutMs: config.buffer.flush_timeout * 1000,
     restoreTimeoutMs: config.translation.restore_timeout * 1000 * STORE_SHARE,
     coverage,
@@ -247,7 +254,7 @@ export async function compose({
   const system = createSystem({
     version,
     instanceId,
-    startedAtMs,
+    uptimeMs: () => performance.now() - startedAt,
     nowMs: clock.nowMs,
     buffer: buffer.status,
     topSessions(limit) {
@@ -343,6 +350,11 @@ export async function compose({
       sizes.start()
       census.start()
       takeUp().catch(fail)
+      const look = () => {
+        looked = true
+      }
+      home.prepared.then(look, look)
+      setTimeout(look, FIRST_LOOK_MS)
       home.prepared.then(jobs.start, () => undefined) // `failed` tells of that
     },
 
@@ -355,7 +367,7 @@ export async function compose({
       census.stop()
       const storedBefore = storedRows()
       const wholeMs = config.service.shutdown_timeout * 1000
-      const endsAtMs = clock.nowMs() + wholeMs
+      const endsAt = performance.now() + wholeMs
       const timeoutMs = wholeMs - Math.min(LEAVE_MS, wholeMs / 4)
       const others = withDeadline(
         Promise.all([jobs.stop(), translation.settled()]),
@@ -367,7 +379,7 @@ export async function compose({
         // What a job, or a delete, has not finished is taken up by another instance, or at the next start.
         others.catch((error) => log.debug('background work left', { meta: { error: messageOf(error) } })),
       ])
-      await closeServer?.(Math.max(0, endsAtMs - CLOSE_TIMEOUT_MS - clock.nowMs()))
+      await closeServer?.(Math.max(0, endsAt - CLOSE_TIMEOUT_MS - performance.now()))
       await recovery?.stop()
       const rowsLeft = buffer.status().rows // a flush may have ended meanwhile
       buffer.stop()

@@ -111,7 +111,7 @@ export interface Instances {
   flushWanted(instanceId: string): Promise<number>
   /** Everything that was held when `wanted` was read is stored. */
   reportFlush(instanceId: string, wanted: number, written: Readonly<Record<string, number>>): Promise<void>
-  /** Removes an instance that was not seen since; false where it was. */
+  /** An instance that was not seen since counts as gone; false where it was seen. */
   forgetInstance(instanceId: string, seenUntilMs: number): Promise<boolean>
 }
 

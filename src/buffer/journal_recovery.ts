@@ -43,6 +43,8 @@ const PAGE_ROWS = 1000
 /** A predecessor may be about to end, or somebody may just be looking whether it is dead. */
 const LOCK_ATTEMPTS = 25
 const LOCK_PAUSE_MS = 200
+/** Of rows that are taken over at once. */
+const PART_BYTES = 2 ** 20
 const DISK_PAUSE_MS = 5000
 const ADOPT_EVERY_MS = 30_000
 const NO_ROOM_PAUSE_MS = 1000
@@ -54,16 +56,19 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
   let timer: ReturnType<typeof setInterval> | null = null
   let adopting: Promise<void> | null = null
   let stopped = false
+  /** Rows that were taken over from instances of which that is not told yet. */
+  const untold = new Map<string, number>()
 
   const pause = (ms: number) => new Promise<void>((resume) => setTimeout(resume, ms))
 
   async function openOwn(): Promise<OpenedJournal | null> {
-    for (let attempt = 1; !stopped; attempt++) {
+    let locked = 0
+    while (!stopped) {
       try {
         return store.own.open()
       } catch (error) {
         if (!(error instanceof JournalError)) throw error
-        if (error.kind === 'locked' && attempt >= LOCK_ATTEMPTS) throw error
+        if (error.kind === 'locked' && ++locked >= LOCK_ATTEMPTS) throw error
         if (error.kind !== 'locked') {
           ledger.fail(error.message)
           log.error('the journal cannot be opened: nothing is accepted', { meta: { error: error.message } })
@@ -108,48 +113,54 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
     }
     try {
       tellOf(journal.instanceId, opened)
-      if (opened.records === 0) return
       const { state } = opened
+      const id = journal.instanceId
       const counts = new Map(Object.entries(state.counts))
       for await (const page of pages(journal)) {
         for (const [collection, records] of page) {
-          if (!(await take(collection, records))) return
-          const of = counts.get(collection.name) ?? emptyCounts()
-          counts.set(collection.name, { ...of, transferred_out: of.transferred_out + records.length })
-          journal.commit({
-            put: [],
-            remove: records.map(({ id }) => id),
-            state: { ...state, counts: Object.fromEntries(counts) },
-          })
+          for await (const taken of takeAll(collection, records)) {
+            const of = counts.get(collection.name) ?? emptyCounts()
+            counts.set(collection.name, { ...of, transferred_out: of.transferred_out + taken.length })
+            journal.commit({
+              put: [],
+              remove: taken.map(({ id }) => id),
+              state: { ...state, counts: Object.fromEntries(counts) },
+            })
+            untold.set(id, (untold.get(id) ?? 0) + taken.length)
+          }
         }
       }
-      if (stopped) return
-      log.info('took over the journal of a dead instance', {
-        meta: { instance: journal.instanceId, rows: opened.records },
-      })
-      await options.onAdopted(journal.instanceId, opened.records)
+      const rows = untold.get(id)
+      if (stopped || rows === undefined) return
+      await options.onAdopted(id, rows)
+      untold.delete(id)
+      log.info('took over the journal of a dead instance', { meta: { instance: id, rows } })
     } finally {
       journal.close()
     }
   }
 
-  /** Waits for room; false where this instance is stopped before there is any. */
-  async function take(collection: Collection, records: readonly JournalRecord[]): Promise<boolean> {
-    while (!stopped) {
-      if (buffer.room() >= records.length) {
-        try {
-          for (const [replayed, of] of Map.groupBy(records, (record) => record.replayed)) {
-            const rows = of.map(({ row, acceptedAtMs }) => ({ row, bytes: memoryOf(row), acceptedAtMs }))
-            await buffer.takeIn(collection, rows, { replayed })
-          }
-          return true
-        } catch (error) {
-          if (!(error instanceof AppError)) throw error // no room after all, or no journal: both pass
+  /** Takes them in, as many at a time as there is room for, and waits while there is none; ends early when stopped. */
+  async function* takeAll(
+    collection: Collection,
+    records: readonly JournalRecord[],
+  ): AsyncIterable<JournalRecord[]> {
+    let left = records
+    while (left.length > 0 && !stopped) {
+      const part = partOf(left, buffer.room())
+      try {
+        if (part.length > 0) {
+          const rows = part.map(({ row, acceptedAtMs }) => ({ row, bytes: memoryOf(row), acceptedAtMs }))
+          await buffer.takeIn(collection, rows, { replayed: part[0]!.replayed })
+          left = left.slice(part.length)
+          yield part
+          continue
         }
+      } catch (error) {
+        if (!(error instanceof AppError)) throw error // no room after all, or no journal: both pass
       }
       await pause(NO_ROOM_PAUSE_MS)
     }
-    return false
   }
 
   async function adoptAll(): Promise<void> {
@@ -199,4 +210,14 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
       await adopting
     },
   }
+}
+
+/** The first of the records that may be taken at once: all replayed or none, so many rows, and not too many bytes. */
+function partOf(records: readonly JournalRecord[], maxRows: number): JournalRecord[] {
+  let bytes = 0
+  const end = records.findIndex(({ row, replayed }, i) => {
+    bytes += memoryOf(row)
+    return i >= maxRows || replayed !== records[0]!.replayed || (i > 0 && bytes > PART_BYTES)
+  })
+  return records.slice(0, end < 0 ? records.length : end)
 }

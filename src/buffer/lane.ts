@@ -7,10 +7,10 @@ import { messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { createBackoff } from '../lib/retry.ts'
 import { createBatchSize } from './adapt.ts'
+import type { BufferConfig } from './config.ts'
 import { type ChunkEnd, createFlusher, type Flusher, type FlushReport } from './flusher.ts'
 import type { Ledger } from './ledger.ts'
 import { createPartition, type Meeting, type Partition, type Restored } from './partition.ts'
-import type { BufferConfig } from './write_buffer.ts'
 
 export interface Lane {
   readonly collection: Collection
@@ -178,6 +178,8 @@ export function createLane(options: LaneOptions): Lane {
       flushSoon()
     },
     tick() {
+      // What is owed to a journal that failed is not left to whoever writes next: there may be nobody.
+      if (ledger.status().failure !== null) ledger.note(collection, {})
       unpark()
         .catch((error) => log.debug('parked rows not looked at', { meta: { error: messageOf(error) } }))
         .finally(flushSoon)

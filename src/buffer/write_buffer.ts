@@ -12,34 +12,12 @@ import { AppError, messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { createBackoff } from '../lib/retry.ts'
 import { createCapacity } from './capacity.ts'
+import type { BufferConfig } from './config.ts'
 import type { FlushReport } from './flusher.ts'
 import type { JournalCounts, JournalRecord } from './journal.ts'
 import { createLane, type Lane } from './lane.ts'
 import type { Ledger } from './ledger.ts'
 import type { Meeting, Placement } from './partition.ts'
-
-export interface BufferConfig {
-  /** Live rows of a collection that start a flush. */
-  max_buffer_size: number
-  /** Seconds. */
-  flush_interval: number
-  /** Hard limits of all collections together. */
-  max_rows: number
-  max_bytes: number
-  /** Bytes of a collection that start a flush. */
-  flush_bytes: number
-  min_batch_rows: number
-  max_batch_rows: number
-  batch_step_rows: number
-  slow_flush_ms: number
-  fast_flush_ms: number
-  flush_connections: number
-  /** Days; fields that waited longer are dead-lettered. */
-  expire_days: number
-  /** Dead letters of one session, and of all: what is beyond stays buffered. */
-  dead_letters_per_session: number
-  max_dead_letters: number
-}
 
 interface WriteBufferOptions {
   config: BufferConfig
@@ -326,7 +304,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
       const deadline = performance.now() + timeoutMs
       const backoff = createBackoff({ baseMs: 50, maxMs: 1000 })
       // Those that are parked can't be stored.
-      const left = () => [...lanes.values()].some((lane) => heldIn(lane) > lane.partition.rows().parked)
+      const left = () => [...lanes.values()].some((lane) => lane.held() > lane.partition.rows().parked)
       while (left() && performance.now() < deadline) {
         const remainingMs = deadline - performance.now()
         let timer: ReturnType<typeof setTimeout> | undefined

@@ -13,6 +13,7 @@ export const pageQuery = {
   ),
   page_size: queryInt({ min: 1, max: 100, default: 20 }, { description: 'Rows a page.', example: 20 }),
   cursor: z.string().max(2048).optional().openapi({
+    pattern: '^[A-Za-z0-9_-]*$',
     description: '`next_cursor` of the page before, with the same filters and sort; `page` is then ignored.',
   }),
   count: z

@@ -8,7 +8,7 @@ import { formatTime } from '../lib/time.ts'
 export interface HealthOptions {
   version: string
   instanceId: string
-  startedAtMs: number
+  uptimeMs(): number
   nowMs(): number
   /** Backends by name. */
   backends(): {
@@ -124,7 +124,7 @@ export function healthOf(options: HealthOptions): z.infer<typeof healthAnswer> {
       latency_ms: latencyMs === null ? null : Math.round(latencyMs * 100) / 100,
     })),
     instance_id: options.instanceId,
-    uptime_seconds: Math.floor((nowMs - options.startedAtMs) / 1000),
+    uptime_seconds: Math.floor(options.uptimeMs() / 1000),
     version: options.version,
   }
 }

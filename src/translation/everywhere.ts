@@ -24,7 +24,6 @@ export interface Everywhere {
 const OTHERS_MS = 3000
 /** However long that took: a store that answers needs no more for a page. */
 const LEAST_READ_MS = 1000
-const READ_TIMEOUT_MS = 4500
 
 export const consistencyQuery = {
   consistency: z.enum(['strong']).optional().openapi({
@@ -55,11 +54,11 @@ interface EverywhereOptions {
   coverage: Coverage
   instanceId: string
   /** The whole time of a read, waiting included. */
-  readTimeoutMs?: number
+  readTimeoutMs: number
 }
 
 export function createEverywhere(options: EverywhereOptions): Everywhere {
-  const { buffer, coverage, instanceId, readTimeoutMs = READ_TIMEOUT_MS } = options
+  const { buffer, coverage, instanceId, readTimeoutMs } = options
 
   /** Whether what is buffered here was stored in time. */
   async function storeOwn(): Promise<boolean> {

@@ -44,6 +44,8 @@ export interface TranslationOptions {
   coverage: Coverage
   /** Rows that came from journals, on all instances. */
   replayedRows(): Promise<number>
+  /** The whole time of a read that waits for other instances. */
+  readTimeoutMs: number
   flushTimeoutMs: number
   restoreTimeoutMs: number
   deleteMode: 'hard' | 'soft'
@@ -97,6 +99,7 @@ export function createTranslation(options: TranslationOptions): Slice {
     buffer,
     coverage: options.coverage,
     instanceId: options.instanceId,
+    readTimeoutMs: options.readTimeoutMs,
   })
   const recovery = createRecovery({
     everywhere,

@@ -150,34 +150,28 @@ describe('the files', () => {
   test('of a commit that was large are cut back by the commits after it', () => {
     const journal = place.journal()
     journal.open()
-    acceptRecords(journal, { count: 40_000, size: 40_000 })
+    acceptRecords(journal, { count: 60_000, size: 60_000 })
     const log = () => statSync(`${place.path}-wal`).size
     expect(log()).toBeGreaterThan(8 * 1024 * 1024)
     for (let n = 0; n < 2; n++) {
-      journal.commit({ put: [], remove: [1 + n], state: journalState({ accepted: 40_000, stored: 1 + n }) })
+      journal.commit({ put: [], remove: [1 + n], state: journalState({ accepted: 60_000, stored: 1 + n }) })
     }
     expect(log()).toBeLessThanOrEqual(4 * 1024 * 1024)
     journal.close()
   })
 
   test('hold tables where salvage looks for them', () => {
-    place.journal().open()
-    const roots = new Database(place.path, { readonly: true })
-    expect(() => roots.query('SELECT 1 FROM sqlite_schema').all()).toThrow('locked')
-    roots.close()
-    const other = journalFolder()
-    const journal = other.journal()
+    const journal = place.journal()
     journal.open()
     journal.close()
-    const client = new Database(other.path, { readonly: true })
+    const client = new Database(place.path, { readonly: true })
     expect(client.query('SELECT name, rootpage FROM sqlite_schema ORDER BY rootpage').values()).toEqual([
       ['journal_records', 2],
       ['journal_state', 3],
     ])
     expect(client.query('PRAGMA application_id').values()).toEqual([[0x70657273]])
     expect(client.query('PRAGMA user_version').values()).toEqual([[1]])
-    client.close(true)
-    other.drop()
+    client.close()
   })
 })
 
@@ -243,7 +237,7 @@ test('a journal of a newer version is left alone, and its version named', () => 
   setVersion(2)
   expect(kindOf(() => journal.open())).toBe('unusable')
   expect(() => journal.open()).toThrow('version 2')
-  expect(place.files()).toHaveLength(2)
+  expect(place.files().filter((name) => name.includes('damaged'))).toEqual([])
   setVersion(1)
   expect(journal.open()).toMatchObject({ ...healthy, records: 5 })
   journal.close()

@@ -78,11 +78,11 @@ for (const server of sqlServers) {
       { session_id: 's', task_id: 'task_3', retry_count: 7 },
     ])
     await nextMillisecond()
-    await b.patchTasks([{ session_id: 's', task_id: 'task_3', retry_count: 8, confidence: 0.5 }])
-
-    // Crossed: what is newer lands first.
-    expect((await b.flush()).body).toMatchObject({ sessions_written: 1, tasks_written: 4 })
-    expect((await a.flush()).body).toMatchObject({ sessions_written: 1, tasks_written: 4 })
+    // Crossed: what is newer lands first. A write that waits is flushed by its own instance alone.
+    const last = { session_id: 's', task_id: 'task_3', retry_count: 8, confidence: 0.5 }
+    const waited = await b.http.patch('/api/v1/translation/tasks/batch?wait=true', { tasks: [last] })
+    expect(waited.status).toBe(200)
+    expect((await a.flush()).body).toMatchObject({ sessions_written: 2, tasks_written: 4 })
 
     for (const on of [a, b]) {
       expect((await on.session('s')).body).toMatchObject({ total_tasks: 4, metadata: { from: 'b' } })

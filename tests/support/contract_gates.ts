@@ -5,14 +5,10 @@
 import { expect } from 'bun:test'
 import { BackendError, type RecordStore } from '../../src/backends/backend.ts'
 import type { Coordination, DeadLetter } from '../../src/backends/coordination.ts'
+import type { BufferConfig } from '../../src/buffer/config.ts'
 import { emptyCounts, heldBy, type JournalCounts, type OpenedJournal } from '../../src/buffer/journal.ts'
 import { createLedger, type Ledger } from '../../src/buffer/ledger.ts'
-import {
-  type AcceptedRow,
-  type BufferConfig,
-  createWriteBuffer,
-  type WriteBuffer,
-} from '../../src/buffer/write_buffer.ts'
+import { type AcceptedRow, createWriteBuffer, type WriteBuffer } from '../../src/buffer/write_buffer.ts'
 import type { Collection } from '../../src/collections/definition.ts'
 import { erasedUpTo, merge, type Row } from '../../src/collections/row.ts'
 import type { Stamp } from '../../src/collections/stamp.ts'

@@ -39,8 +39,6 @@ interface Content {
   faults?: readonly string[]
   /** False for one that holds records without having counted them. */
   counted?: boolean
-  /** Ids that were removed in a life before. */
-  gone?: ReadonlySet<number>
   violations?: string[]
 }
 
@@ -59,7 +57,7 @@ const copyOf = (state: JournalState): JournalState => ({
 
 export function createMemoryJournal(instanceId = 'own', content: Content = {}): MemoryJournal {
   const records = new Map<number, JournalRecord>((content.records ?? []).map((record) => [record.id, record]))
-  const gone = new Set(content.gone)
+  const gone = new Set<number>()
   const commits: JournalChange[] = []
   const { lostRows = 0, faults = [], counted = true, violations = [] } = content
   let state = copyOf(content.state ?? FIRST_STATE)
@@ -114,7 +112,6 @@ export function createMemoryJournal(instanceId = 'own', content: Content = {}): 
         records: [...records.values()],
         state,
         counted,
-        gone,
         violations,
       })
     },

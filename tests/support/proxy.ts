@@ -25,6 +25,8 @@ export interface DatabaseProxy {
   slow(delayMs: number): void
   /** Treats the nth statement (1 unless told) that contains a text; resolves when that has happened. */
   intercept(text: string, treatment: Interception, nth?: number): Promise<void>
+  /** Waits for a statement that contains a text and keeps it back: what it was, and what sends it on. */
+  holdBack(text: string): Promise<{ statement: string; sendOn(): void }>
   /**
    * From now on every nth OK that answers a statement with this text is swallowed, and its connection cut: the
    * server has done it, and nobody is told. `lost` counts them; `stop` ends it.
@@ -40,6 +42,12 @@ interface Rule {
   treatment: Interception
   left: number
   done(): void
+}
+
+/** Who waits for a statement. */
+interface Keeper {
+  text: string
+  take(kept: { statement: string; sendOn(): void }): void
 }
 
 /** Which answers are swallowed. */
@@ -78,6 +86,7 @@ export async function openProxy({ to, open = true }: ProxyOptions): Promise<Data
   const port = await freePort()
   const links = new Set<Link>()
   const rules: Rule[] = []
+  const keepers: Keeper[] = []
   let swallowing: Swallowing | null = null
   let server: Server | null = null
   let hanging = false
@@ -114,7 +123,17 @@ export async function openProxy({ to, open = true }: ProxyOptions): Promise<Data
       on.losing = rule
     }
     if (swallowing && chunk.includes(swallowing.text)) on.committing = true
-    on.target.write(chunk)
+    const keeper = keepers.find(({ text }) => chunk.includes(text))
+    if (!keeper) return void on.target.write(chunk)
+    keepers.splice(keepers.indexOf(keeper), 1)
+    on.client.pause()
+    keeper.take({
+      statement: chunk.toString(),
+      sendOn() {
+        on.target.write(chunk)
+        on.client.resume()
+      },
+    })
   }
 
   function fromTarget(on: Link, chunk: Buffer): void {
@@ -195,6 +214,7 @@ export async function openProxy({ to, open = true }: ProxyOptions): Promise<Data
     intercept(text, treatment, nth = 1) {
       return new Promise((done) => rules.push({ text, treatment, left: nth, done }))
     },
+    holdBack: (text) => new Promise((take) => keepers.push({ text, take })),
     loseCommits(text, nth = 1) {
       const begun: Swallowing = { text, nth, seen: 0, lost: 0 }
       swallowing = begun

@@ -211,3 +211,90 @@ describe('the oldest row', () => {
     expect(partition.oldestAtMs()).toBe(60)
   })
 })
+
+describe('what is taken back', () => {
+  test('leaves everything as it was, whatever it was merged into', () => {
+    const row = fc.record({
+      id: fc.nat(3),
+      n: fc.integer({ min: 1, max: 9 }),
+      bytes: fc.integer({ min: 1, max: 999 }),
+    })
+    fc.assert(
+      fc.property(fc.array(row), fc.array(row), fc.boolean(), (held, added, swaps) => {
+        const partition = createPartition(tasks)
+        const toEntry = ({ id, n, bytes }: (typeof held)[number]) =>
+          entry(
+            rowWith(tasks, ['s', `${id}`], { [n % 2 ? 'status' : 'context']: `${n}` }, stampOf(n)),
+            bytes,
+            n,
+          )
+        for (const one of held) partition.add(toEntry(one))
+        if (swaps) partition.swap()
+        const picture = () => ({
+          rows: partition.rows(),
+          bytes: partition.bytes(),
+          content: partition.all().map((one) => plain(tasks, one)),
+        })
+        const before = picture()
+        const placements = added.map((one) => partition.add(toEntry(one)))
+        for (const placement of placements.toReversed()) partition.takeBack(placement)
+        expect(picture()).toEqual(before)
+      }),
+    )
+  })
+})
+
+describe('what is parked', () => {
+  const parkAll = (partition: Partition) => {
+    partition.swap()
+    return partition.park(drain(partition).flat())
+  }
+
+  test('is held and seen, but not drained, until it is unparked', () => {
+    const partition = createPartition(tasks)
+    for (const id of ['a', 'b']) partition.add(entry(task('s', id)))
+    expect(parkAll(partition)).toEqual({ merged: [], voided: [], changed: [] })
+    partition.add(entry(rowWith(tasks, ['s', 'a'], { status: 'newer' }, stampOf(9))))
+    expect(partition.rows()).toEqual({ live: 1, draining: 0, parked: 2 })
+    expect(partition.bytes()).toBeGreaterThanOrEqual(300)
+    expect([...partition.parkedGroups()]).toEqual(['s'])
+    expect(partition.group('s').size).toBe(2)
+    expect(partition.get(['s', 'a'])!.values[tasks.slotOf('status')]).toBe('newer')
+    expect(partition.unpark('other')).toEqual([])
+    const met = partition.unpark('s')
+    expect(met.map(({ from, into }) => [keyText(from.row.key), keyText(into.row.key)])).toEqual([
+      ['s/a', 's/a'],
+    ])
+    expect(met[0]!.from).not.toBe(met[0]!.into)
+    expect(partition.rows()).toEqual({ live: 2, draining: 0, parked: 0 })
+    expect(partition.parkedGroups().size).toBe(0)
+  })
+
+  test('is one row with what is parked of its key already, and its record the older one', () => {
+    const partition = createPartition(tasks)
+    const [old, newer] = [entry(task('s', 'a', 1)), entry(task('s', 'a', 2))]
+    partition.add(old)
+    parkAll(partition)
+    partition.add(newer)
+    expect(parkAll(partition).merged).toEqual([{ from: newer, into: old }])
+    expect(partition.rows()).toEqual({ live: 0, draining: 0, parked: 1 })
+    expect(plain(tasks, partition.get(['s', 'a']))?.fields).toEqual(plain(tasks, task('s', 'a', 2))!.fields)
+  })
+
+  test('is voided by a delete, also by one that began while it drained', () => {
+    const partition = createPartition(tasks)
+    partition.add(entry(task('s', 'a', 1)))
+    partition.add(entry(task('s', 'new', 9)))
+    partition.swap()
+    const erasure = { group: 's', stamp: stampOf(5) }
+    expect(partition.beginErase(erasure)).toEqual({ voided: [], changed: [] })
+    const { voided, changed } = partition.park(drain(partition).flat())
+    expect([voided, changed].map((list) => list.map(({ row }) => row.key[1]))).toEqual([['a'], ['new']])
+    partition.endErase(erasure)
+    expect(partition.rows().parked).toBe(1)
+    expect(partition.beginErase({ group: 's', stamp: stampOf(9) }).voided.length).toBe(1)
+    expect(partition.rows().parked).toBe(0)
+    expect(partition.bytes()).toBe(0)
+    expect(partition.oldestAtMs()).toBeNull()
+  })
+})

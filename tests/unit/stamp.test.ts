@@ -125,6 +125,38 @@ describe('the stamps of one instance', () => {
     expect(stampMs(source.next())).toBe(clock.nowMs + 60_000)
   })
 
+  test('go on above the high-water mark of a life before, whatever the clock says now', () => {
+    const marks = fc.tuple(
+      fc.nat(2_000_000),
+      fc.oneof(fc.nat(3), fc.nat(MAX_COUNTER)),
+      fc.nat(MAX_INSTANCE_NUMBER),
+    )
+    fc.assert(
+      fc.property(marks, fc.nat(2_000_000), fc.nat(20), (mark, nowMs, taken) => {
+        const { source } = sourceAt(nowMs, 0)
+        for (let n = 0; n < taken; n++) source.next()
+        source.resume(makeStamp(...mark))
+        expect(source.next() > makeStamp(...mark)).toBe(true)
+      }),
+    )
+    // Also one that is further ahead than what is met in a row may be.
+    const { source } = sourceAt(1000)
+    source.resume(makeStamp(10_000_000, 5, 3))
+    expect(source.next()).toBe(makeStamp(10_000_000, 6, 7))
+  })
+
+  test('are at or below the last one, which a later life goes on from', () => {
+    const { clock, source } = sourceAt(1_000_000, MAX_INSTANCE_NUMBER)
+    expect(source.last()).toBe(makeStamp(0, 0, MAX_INSTANCE_NUMBER))
+    const given = Array.from({ length: 5000 }, () => source.next())
+    expect(source.last() >= given.at(-1)!).toBe(true)
+    source.observe(makeStamp(clock.nowMs + 5000, 9, 4))
+    expect(source.last() >= makeStamp(clock.nowMs + 5000, 9, 4)).toBe(true)
+    const next = sourceAt(1, 0).source
+    next.resume(source.last())
+    expect(next.next() > source.last()).toBe(true)
+  })
+
   test('of two instances are never the same', () => {
     const [one, two] = [sourceAt(5000, 1).source, sourceAt(5000, 2).source]
     const stamps = Array.from({ length: 100 }, () => [one.next(), two.next()]).flat()

@@ -86,6 +86,24 @@ describe('a delete', () => {
     buffer.stop()
   })
 
+  test('voids what was stamped before it and waits for its commit', async () => {
+    const under = createBufferUnderTest()
+    const { buffer } = under
+    const accept = buffer.accept(tasks, accepted([task('a', 1), task('new', 60)]))
+    const erase = buffer.erase(tasks, 's', DELETE)
+    await Promise.all([accept, erase])
+    expect([...buffer.group(tasks, 's').keys()]).toEqual(['new'])
+    expect(under.told).toMatchObject({ accepted: 2, voided: 1 })
+    expectJournalled(under)
+  })
+
+  test('is in the journal when it resolves: no restart shows what it voided', async () => {
+    const { buffer, journal } = createBufferUnderTest()
+    await buffer.accept(tasks, accepted([task('a', 1), task('b', 2)]))
+    await buffer.erase(tasks, 's', DELETE)
+    expect(journal!.records.size).toBe(0)
+  })
+
   test('leaves the flush that waited nothing of it to write', async () => {
     const under = createBufferUnderTest()
     const { buffer, store } = under

@@ -12,6 +12,7 @@ export type InstanceTexts = Record<
   | 'instance_restart'
   | 'instance_touch'
   | 'instance_forget'
+  | 'instance_dismiss'
   | 'instance_sign_off'
   | 'instance_list'
   | 'instance_request_flush'
@@ -100,7 +101,7 @@ export function createInstances({ session, sql, now, firstInstanceNumber }: Inst
       await session.run(sql.instance_report_flush(JSON.stringify(written), wanted, instanceId))
     },
     async forgetInstance(instanceId, seenUntilMs) {
-      return (await session.run(sql.instance_forget(instanceId, seenUntilMs))) > 0
+      return (await session.run(sql.instance_dismiss(instanceId, seenUntilMs))) > 0
     },
   }
 }

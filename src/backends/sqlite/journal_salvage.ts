@@ -3,19 +3,20 @@
  * damaged one is kept for the operator. A record proves itself by its checksum, so it is taken from wherever
  * it stands; one that is found twice is merged, as the law has it, and one too many is merely stored again.
  */
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { heldBy, type JournalRecord } from '../../buffer/journal.ts'
 import { merge, newestStamp } from '../../collections/row.ts'
 import { ABSENT, laterOf, type Stamp } from '../../collections/stamp.ts'
 import { connect, createTables, type JournalFile, journalFile, type Scan, scan } from './journal_file.ts'
 import { cellsOf, childrenOf, isInterior, openPages, type Pages } from './journal_pages.ts'
-import { createRecordEncoder, decodeRecord } from './journal_record.ts'
+import { createRecordEncoder, decodeRecord, headOf } from './journal_record.ts'
 import { type NumberedState, readStateLine, settle, stateLine } from './journal_state.ts'
 
 const RECORDS_ROOT = 2
 const STATE_ROOT = 3
 const LEAF = 13
+const PAGE_ROWS = 1000
 
 export interface Salvaged extends Scan {
   state: NumberedState
@@ -44,11 +45,11 @@ export function salvage({ path, release, mark, nowMs }: SalvageOptions): Salvage
   try {
     const salvaged = fill(unfinishedPath(path), (file) => {
       const state = newestState(pages)
-      const newest = gather(pages, file, state)
+      gather(pages, file, state)
       const found = scan(file)
       const settled = settle({ state, mark, readable: found.readable })
       settled.state.commit++
-      settled.state.highWater = laterOf(settled.state.highWater, newest)
+      if (!state && !mark) settled.state.highWater = newestIn(file)
       file.putState(stateLine(settled.state))
       if (!state) settled.faults.push(`its counts can't be read${mark ? ': those of the mark are used' : ''}`)
       return { ...found, ...settled }
@@ -77,8 +78,11 @@ function takePlace(path: string): void {
 
 /** The file before its log: a log that is left alone is known by the file that is missing. */
 function moveAway(path: string, kept: string): void {
-  for (const suffix of ['', '-wal']) {
-    if (existsSync(path + suffix)) renameSync(path + suffix, kept + suffix)
+  if (existsSync(path)) renameSync(path, kept)
+  const log = `${path}-wal`
+  if (existsSync(log)) {
+    if (statSync(log).size > 0) renameSync(log, `${kept}-wal`)
+    else rmSync(log) // the look at the file has made it
   }
   syncFolder(path)
 }
@@ -131,23 +135,23 @@ function newestState(pages: Pages): NumberedState | null {
   return newest
 }
 
-/** Puts into the fresh file every record that the tree leads to; where it leads
- * astray, all others that aren't free. Answers the newest stamp among them. */
-function gather(pages: Pages, into: JournalFile, state: NumberedState | null): Stamp {
+/** Puts into the fresh file every record that the tree leads to; where it leads astray, all that aren't free. */
+function gather(pages: Pages, into: JournalFile, state: NumberedState | null): void {
   const encoder = createRecordEncoder()
   let found = 0
-  let newest = ABSENT
 
   function take(image: Buffer): void {
     for (const { content } of cellsOf(pages, image)) {
-      const record = decodeRecord(content)
-      if (!record) continue
+      const head = headOf(content)
+      if (!head) continue
+      const known = into.get(head.id)
+      if (!known) {
+        into.put([head.id, content])
+        found++
+        continue
+      }
       encoder.reset()
-      const before = into.get(record.id)
-      const known = before && decodeRecord(before)
-      if (!known) found++
-      newest = laterOf(newest, newestStamp(record.row))
-      into.put([record.id, encoder.encode(known ? both(known, record) : record)])
+      into.put([head.id, encoder.encode(both(decodeRecord(known)!, decodeRecord(content)!))])
     }
   }
 
@@ -158,7 +162,8 @@ function gather(pages: Pages, into: JournalFile, state: NumberedState | null): S
     const images = page >= 1 && page <= pages.last && !seen.has(page) ? pages.images(page) : []
     seen.add(page)
     if (images.length === 0) astray = true
-    open.push(...new Set(images.filter(isInterior).flatMap(childrenOf)))
+    // The last is taken first: reversed, so that ids come ascending, which fills the fresh file's pages.
+    open.push(...new Set(images.filter(isInterior).flatMap(childrenOf).reverse()))
     for (const image of images) {
       if (isInterior(image)) continue
       if (image[0] !== LEAF) astray = true
@@ -167,11 +172,21 @@ function gather(pages: Pages, into: JournalFile, state: NumberedState | null): S
   }
 
   const held = Object.values(state?.counts ?? {}).reduce((sum, counts) => sum + heldBy(counts), 0)
-  if (!astray && found >= held) return newest
+  if (!astray && found >= held) return
   const free = pages.free()
   for (let page = RECORDS_ROOT; page <= pages.last; page++) {
     if (seen.has(page) || free.has(page)) continue
     for (const image of pages.images(page)) if (image[0] === LEAF) take(image)
+  }
+}
+
+/** Where no state tells what was given, no stamp may be given again that is in a record. */
+function newestIn(file: JournalFile): Stamp {
+  let newest = ABSENT
+  let after = 0
+  for (let page = file.page(after, PAGE_ROWS); page.length > 0; page = file.page(after, PAGE_ROWS)) {
+    for (const [, body] of page) newest = laterOf(newest, newestStamp(decodeRecord(body)!.row))
+    after = page.at(-1)![0]
   }
   return newest
 }

@@ -4,6 +4,7 @@ import dead_letter_delete_group from '../../../sql/sqlite/dead_letter_delete_gro
 import dead_letter_put from '../../../sql/sqlite/dead_letter_put.sql' with { type: 'text' }
 import fact_get from '../../../sql/sqlite/fact_get.sql' with { type: 'text' }
 import fact_put from '../../../sql/sqlite/fact_put.sql' with { type: 'text' }
+import instance_dismiss from '../../../sql/sqlite/instance_dismiss.sql' with { type: 'text' }
 import instance_flush_wanted from '../../../sql/sqlite/instance_flush_wanted.sql' with { type: 'text' }
 import instance_forget from '../../../sql/sqlite/instance_forget.sql' with { type: 'text' }
 import instance_insert from '../../../sql/sqlite/instance_insert.sql' with { type: 'text' }
@@ -42,6 +43,7 @@ export const coordinationTexts: CoordinationTexts = {
   instance_restart,
   instance_touch,
   instance_forget,
+  instance_dismiss,
   instance_sign_off,
   instance_list,
   instance_request_flush,

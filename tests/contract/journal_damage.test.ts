@@ -1,0 +1,356 @@
+/** Damage of every kind: what is intact comes back, what is not is counted, and nothing is thrown. */
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
+import {
+  copyFileSync,
+  existsSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { heldBy, type JournalRecord, type OpenedJournal } from '../../src/buffer/journal.ts'
+import {
+  acceptRecords,
+  COLLECTION,
+  INSTANCE,
+  type JournalFolder,
+  journalFolder,
+  journalRecord,
+  journalState,
+  readAll,
+} from '../support/journals.ts'
+
+const PAGE = 4096
+const WAL_HEADER = 32
+const FRAME = 24 + PAGE
+
+let place: JournalFolder
+beforeEach(() => {
+  place = journalFolder()
+})
+afterEach(() => place.drop())
+
+const log = () => `${place.path}-wal`
+const mark = () => `${place.path}.mark`
+const kept = () => place.files().filter((name) => name.includes('.damaged-'))
+
+/** Numbers that are the same in every run (mulberry32). */
+function numbersFrom(seed: number): (below: number) => number {
+  let state = seed
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) % below
+  }
+}
+
+function change(path: string, work: (bytes: Buffer) => void): void {
+  const bytes = readFileSync(path)
+  work(bytes)
+  writeFileSync(path, bytes)
+}
+
+function flip(path: string, offset: number, bits = 0xff): void {
+  change(path, (bytes) => {
+    bytes[offset]! ^= bits
+  })
+}
+
+/** The files as a killed process leaves them: what a handle of this one still has open is copied. */
+function killed(prepare: (journal: ReturnType<JournalFolder['journal']>) => void): void {
+  const living = journalFolder()
+  const journal = living.journal()
+  journal.open()
+  prepare(journal)
+  for (const name of living.files()) copyFileSync(join(living.folder, name), join(place.folder, name))
+  journal.close()
+  living.drop()
+}
+
+function closed(count: number): void {
+  const journal = place.journal()
+  journal.open()
+  acceptRecords(journal, { count })
+  journal.close()
+}
+
+interface Expected {
+  accepted: number
+  /** At most this many may be gone. */
+  mayLose: number
+}
+
+/** Opens what was damaged, and holds it to what may be expected of any damage. */
+function openDamaged({ accepted, mayLose }: Expected): OpenedJournal & { read: JournalRecord[] } {
+  const journal = place.journal()
+  const opened = journal.open()
+  const read = readAll(journal)
+  expect(read).toStrictEqual(read.map(({ id }) => journalRecord(id)))
+  expect(read).toHaveLength(opened.records)
+  expect(read.at(-1)?.id ?? 0).toBe(opened.lastId)
+  const counts = opened.state.counts[COLLECTION]
+  if (counts) expect(heldBy(counts)).toBe(read.length)
+  expect(opened.lostRows).toBe(counts?.lost ?? 0)
+  expect(accepted - read.length).toBeLessThanOrEqual(mayLose)
+  if (opened.lostRows > 0) expect(opened.faults).not.toEqual([])
+  // Whatever it was, the journal works, and the next opening finds nothing wrong.
+  const next = { ...journalRecord(1_000_000) }
+  journal.commit({
+    put: [next],
+    remove: read.slice(0, 1).map(({ id }) => id),
+    state: {
+      ...opened.state,
+      counts: {
+        ...opened.state.counts,
+        [COLLECTION]: {
+          ...journalState().counts[COLLECTION]!,
+          ...counts,
+          accepted: (counts?.accepted ?? 0) + 1,
+          stored: (counts?.stored ?? 0) + Math.min(1, read.length),
+        },
+      },
+    },
+  })
+  journal.close()
+  expect(journal.open()).toMatchObject({ faults: [], lostRows: 0, lastId: 1_000_000 })
+  expect(readAll(journal)).toStrictEqual([...read.slice(1), next])
+  journal.close()
+  return { ...opened, read }
+}
+
+describe('the database', () => {
+  test('with a byte of a record flipped loses that record', () => {
+    closed(2000)
+    const offset = readFileSync(place.path).indexOf('text of 777,')
+    flip(place.path, offset)
+    const { faults, lostRows, read } = openDamaged({ accepted: 2000, mayLose: 1 })
+    expect([lostRows, faults.length, read.some(({ id }) => id === 777)]).toEqual([1, 2, false])
+    expect(kept()).toHaveLength(1)
+  })
+
+  test('with a page of its tree destroyed loses what was on that page, and nothing behind it', () => {
+    closed(30_000)
+    const pages = readFileSync(place.path)
+    const interior = Array.from({ length: pages.length / PAGE }, (_, n) => n).filter(
+      (n) => n > 0 && pages[n * PAGE] === 5,
+    )
+    expect(interior.length).toBeGreaterThan(2)
+    for (const [n, mayLose] of [
+      ...interior.map((n) => [n, 0] as const),
+      [interior.at(-1)! + 5, 30] as const,
+    ]) {
+      writeFileSync(place.path, pages)
+      rmSync(mark(), { force: true })
+      change(place.path, (bytes) => bytes.fill(0xa5, n * PAGE, (n + 1) * PAGE))
+      expect(openDamaged({ accepted: 30_000, mayLose }).faults).not.toEqual([])
+    }
+  }, 30_000)
+
+  test('with a damaged header loses nothing', () => {
+    closed(500)
+    const intact = readFileSync(place.path)
+    for (const [from, to] of [
+      [0, 100],
+      [0, 16],
+      [16, 18],
+      [18, 20],
+      [28, 40],
+      [44, 60],
+      [64, 72],
+      [100, 200],
+      [0, PAGE],
+    ] as const) {
+      writeFileSync(place.path, intact)
+      rmSync(mark(), { force: true })
+      change(place.path, (bytes) => bytes.fill(0x5a, from, to))
+      openDamaged({ accepted: 500, mayLose: 0 })
+    }
+  })
+
+  test('cut short loses what is cut off', () => {
+    const random = numbersFrom(1)
+    closed(3000)
+    const intact = readFileSync(place.path)
+    for (let round = 0; round < 8; round++) {
+      writeFileSync(place.path, intact)
+      rmSync(mark(), { force: true })
+      const size = PAGE * 3 + random(intact.length - PAGE * 3)
+      truncateSync(place.path, size)
+      openDamaged({ accepted: 3000, mayLose: 100 + 3000 * (1 - size / intact.length) })
+    }
+  })
+
+  test.each(['garbage', 'nothing'])('replaced by %s says how many rows are gone, by its mark', (what) => {
+    closed(300)
+    writeFileSync(place.path, what === 'nothing' ? '' : Buffer.alloc(50_000, 'no journal'))
+    const { faults, lostRows, state } = openDamaged({ accepted: 300, mayLose: 300 })
+    expect(lostRows).toBe(300)
+    expect(faults.length).toBeGreaterThan(1)
+    expect(state).toMatchObject({ instanceNumber: 7, highWater: journalState().highWater })
+  })
+
+  test('that is gone says so, by its mark; without a mark it is a new one', () => {
+    closed(300)
+    rmSync(place.path)
+    expect(openDamaged({ accepted: 300, mayLose: 300 }).lostRows).toBe(300)
+    for (const path of [place.path, mark()]) rmSync(path)
+    expect(openDamaged({ accepted: 0, mayLose: 0 }).faults).toEqual([])
+  })
+
+  test('whose counts are damaged takes those of the mark, and without a mark begins with what is there', () => {
+    closed(300)
+    const intact = readFileSync(place.path)
+    const damage = () => {
+      writeFileSync(place.path, intact)
+      change(place.path, (bytes) => bytes.fill(0, PAGE * 2 + 100, PAGE * 3))
+    }
+    damage()
+    const { lostRows, state } = openDamaged({ accepted: 300, mayLose: 0 })
+    expect([lostRows, state.counts[COLLECTION]?.accepted, state.instanceNumber]).toEqual([0, 300, 7])
+    damage()
+    rmSync(mark())
+    const alone = openDamaged({ accepted: 300, mayLose: 0 })
+    expect(alone.state.counts[COLLECTION]).toMatchObject({ accepted: 0, transferred_in: 300 })
+    expect(alone.state.highWater).toBe(journalRecord(300).row.stamps as bigint)
+    expect(alone.faults).not.toEqual([])
+  })
+
+  test('does not bring back what was removed, where its tree is damaged', () => {
+    const journal = place.journal()
+    journal.open()
+    acceptRecords(journal, { count: 20_000 })
+    const ids = Array.from({ length: 19_000 }, (_, n) => n + 1)
+    journal.commit({ put: [], remove: ids, state: journalState({ accepted: 20_000, stored: 19_000 }) })
+    journal.close()
+    change(place.path, (bytes) => bytes.fill(0xa5, PAGE, PAGE * 2)) // the root
+    const { read } = openDamaged({ accepted: 1000, mayLose: 0 })
+    expect(read).toHaveLength(1000)
+  })
+})
+
+describe('the log', () => {
+  const prepare = () => killed((journal) => acceptRecords(journal, { count: 1500 }))
+
+  test('of a killed process is read without a fault', () => {
+    prepare()
+    expect(statSync(log()).size).toBeGreaterThan(FRAME * 10)
+    expect(openDamaged({ accepted: 1500, mayLose: 0 }).faults).toEqual([])
+    expect(kept()).toEqual([])
+  })
+
+  test('cut at any commit or within one loses the commits behind the cut, and counts them', () => {
+    const random = numbersFrom(2)
+    for (let round = 0; round < 8; round++) {
+      place.drop()
+      place = journalFolder()
+      prepare()
+      const size = statSync(log()).size
+      const frames = (size - WAL_HEADER) / FRAME
+      const left = round === 0 ? 0 : random(frames)
+      truncateSync(log(), WAL_HEADER + left * FRAME + (round % 2 === 0 ? 0 : random(FRAME)))
+      const { read, lostRows, state, faults } = openDamaged({ accepted: 1500, mayLose: 1500 })
+      expect(read.length + lostRows).toBe(1500)
+      expect(state.counts[COLLECTION]?.accepted).toBe(1500)
+      expect(read.length).toBeGreaterThanOrEqual(Math.floor((left / frames) * 1500) - 300)
+      expect(faults).not.toEqual([])
+      expect(kept().filter((name) => name.endsWith('-wal'))).toHaveLength(1)
+    }
+  })
+
+  test('cut, without a mark, is taken for one that never had more', () => {
+    prepare()
+    rmSync(mark())
+    truncateSync(log(), WAL_HEADER + FRAME * 20)
+    expect(openDamaged({ accepted: 1500, mayLose: 1500 }).faults).toEqual([])
+  })
+
+  test('with a byte flipped loses no more than the records of that page', () => {
+    const random = numbersFrom(3)
+    for (let round = 0; round < 25; round++) {
+      place.drop()
+      place = journalFolder()
+      prepare()
+      flip(log(), round === 0 ? 18 : random(statSync(log()).size), 1 << random(8))
+      openDamaged({ accepted: 1500, mayLose: 40 })
+    }
+  }, 30_000)
+
+  test('of an emptied file still has what was written last', () => {
+    prepare()
+    writeFileSync(place.path, '')
+    const { faults, lostRows } = openDamaged({ accepted: 1500, mayLose: 0 })
+    expect([lostRows, faults.length > 0]).toEqual([0, true])
+  })
+
+  test('of an earlier round, behind that of this one, is left alone', () => {
+    killed((journal) => {
+      acceptRecords(journal, { count: 20_000 })
+      const ids = Array.from({ length: 19_900 }, (_, n) => n + 1)
+      journal.commit({ put: [], remove: ids, state: journalState({ accepted: 20_000, stored: 19_900 }) })
+      for (let n = 0; n < 300; n++) {
+        const put = [journalRecord(20_001 + n)]
+        journal.commit({
+          put,
+          remove: [19_901 + n],
+          state: journalState({ accepted: 20_001 + n, stored: 19_901 + n }),
+        })
+      }
+    })
+    flip(log(), WAL_HEADER + 24 + 50)
+    const { read } = openDamaged({ accepted: 100, mayLose: 100 })
+    expect(read.length).toBeLessThanOrEqual(400)
+  })
+})
+
+describe('the mark', () => {
+  test.each(['gone', 'empty', 'garbage', 'cut'])('that is %s is no fault, and is written again', (what) => {
+    closed(100)
+    if (what === 'gone') rmSync(mark())
+    else if (what === 'cut') truncateSync(mark(), 40)
+    else writeFileSync(mark(), what === 'empty' ? '' : Buffer.alloc(9999, 0xfe))
+    const journal = place.journal()
+    expect(journal.open()).toMatchObject({ faults: [], lostRows: 0, records: 100 })
+    journal.close()
+    expect(readFileSync(mark(), 'utf8')).toContain('"accepted":100')
+  })
+})
+
+test('damage anywhere, of any size, throws nothing and costs little more than what it covers', () => {
+  const random = numbersFrom(4)
+  closed(1500)
+  const intact = readFileSync(place.path)
+  for (let round = 0; round < 40; round++) {
+    place.drop()
+    place = journalFolder()
+    writeFileSync(place.path, intact)
+    const bytes = 1 << random(14)
+    // Within the version's four bytes it may look like that of a newer program, which nobody may touch.
+    const at = 64 + random(intact.length - 64 - bytes)
+    change(place.path, (all) => {
+      for (let n = at; n < at + bytes; n++) all[n] = random(256)
+    })
+    openDamaged({ accepted: 1500, mayLose: 60 + bytes / 50 })
+  }
+}, 30_000)
+
+test('an interrupted salvage is taken up again where it was', () => {
+  closed(200)
+  const whole = readFileSync(place.path)
+  // Begun: the file that was being made is of no use.
+  writeFileSync(`${place.path}-salvaging`, whole.subarray(0, 5000))
+  flip(place.path, readFileSync(place.path).indexOf('text of 77,'))
+  expect(openDamaged({ accepted: 200, mayLose: 1 }).lostRows).toBe(1)
+  expect(existsSync(`${place.path}-salvaging`)).toBe(false)
+  // Done but for the last step: the damaged file is away, its log is not.
+  rmSync(place.path)
+  rmSync(mark())
+  writeFileSync(`${place.path}-salvaged`, whole)
+  writeFileSync(log(), 'what is left of the damaged one')
+  expect(openDamaged({ accepted: 200, mayLose: 0 }).faults).toEqual([])
+  expect(
+    kept().filter((name) => name.startsWith(`${INSTANCE}.journal.damaged-`) && name.endsWith('-wal')),
+  ).toHaveLength(1)
+})
