@@ -264,8 +264,9 @@ describe('the journals of others', () => {
   test('of living instances are left alone, and looked at again', async () => {
     const living = journalWith('living', many(2))
     living.open()
-    const { under, recovery, adopted } = await open({ others: [living] })
+    const { under, recovery, adopted, log } = await open({ others: [living] })
     await pass(60_000, 10_000)
+    expect(log).toEqual([])
     expect([under.buffer.status().rows, living.records.size, living.isOpen()]).toEqual([0, 2, true])
     living.close()
     await pass(30_000, 10_000)

@@ -212,6 +212,42 @@ describe('a commit that fails', () => {
     buffer.stop()
   })
 
+  test('owes a restore also past acceptances of others that fail', async () => {
+    const under = createBufferUnderTest()
+    const { buffer, journal, store } = under
+    await buffer.accept(tasks, accepted([part('a', 1)]))
+    const flush = buffer.flush([tasks])
+    await settle()
+    await buffer.accept(tasks, accepted([part('a', 2)]))
+    journal!.always('failed')
+    store.pending[0]!.fail()
+    await flush
+    await codeOf(buffer.accept(tasks, accepted([part('b', 9)])))
+    journal!.always(null)
+    await buffer.accept(tasks, accepted([part('c', 11)]))
+    expectJournalled(under, 1)
+    buffer.stop()
+  })
+
+  test('owes nothing of a record that is done with meanwhile but its trim', async () => {
+    const under = createBufferUnderTest()
+    const { buffer, journal, store } = under
+    await buffer.accept(tasks, accepted([part('a', 1)]))
+    const flush = buffer.flush([tasks])
+    await settle()
+    await buffer.accept(tasks, accepted([part('a', 2)]))
+    journal!.always('failed')
+    store.pending[0]!.fail()
+    await flush
+    store.open()
+    await buffer.flush([tasks])
+    journal!.always(null)
+    await buffer.accept(tasks, accepted([part('c', 11)]))
+    expect(journal!.commits.at(-1)!.put.map(({ row }) => row.key[1])).toEqual(['c'])
+    expectJournalled(under, 1)
+    buffer.stop()
+  })
+
   test('leaves the count of what was owed alone when it takes back what it merged into', async () => {
     const under = createBufferUnderTest()
     const { buffer, journal } = under
@@ -297,7 +333,9 @@ describe('the journal', () => {
   test('that is not open, or can’t be opened, accepts nothing', async () => {
     const { buffer, ledger, journal } = createBufferUnderTest({ unopened: true })
     expect(ledger.status().failure).not.toBeNull()
+    const room = buffer.room()
     expect(await codeOf(buffer.accept(tasks, accepted([task('a')])))).toBe('JOURNAL_UNAVAILABLE')
+    expect(buffer.room()).toBe(room)
     ledger.fail('the disk is read-only')
     expect(ledger.status().failure).toBe('the disk is read-only')
     expect(await codeOf(buffer.accept(tasks, accepted([task('a')])))).toBe('JOURNAL_UNAVAILABLE')

@@ -138,6 +138,20 @@ describe('what is drained', () => {
     for (const { row } of first!) expect(partition.get(row.key)).toBeUndefined()
   })
 
+  test('is settled by the entry, never by the key', () => {
+    const partition = createPartition(tasks)
+    const [old, newer] = [entry(task('s', 'a', 1)), entry(task('s', 'a', 2))]
+    partition.add(old)
+    partition.swap()
+    partition.settle([old])
+    partition.add(newer)
+    partition.swap()
+    partition.settle([old])
+    expect(partition.park([old])).toEqual({ merged: [], voided: [], changed: [] })
+    expect(partition.rows()).toEqual({ live: 0, draining: 1, parked: 0 })
+    expect(partition.bytes()).toBe(100)
+  })
+
   test('takes at least one row, however large, and stops after the one that crosses the bytes', () => {
     const partition = createPartition(tasks)
     for (const [n, bytes] of [5000, 10, 10, 10, 5000, 10].entries()) {

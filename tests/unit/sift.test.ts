@@ -47,6 +47,16 @@ describe('what of a chunk may be written', () => {
     expect(expired[0]!.row).toEqual({ ...entries[0]!.row, stamps: expect.any(Array) })
   })
 
+  test('is of a row of several ages what is not older, to the millisecond', () => {
+    const row = [9, 10, 11]
+      .map((n) => rowWith(tasks, ['s', 'a'], { [['status', 'context', 'row_index'][n - 9]!]: n }, stampOf(n)))
+      .reduce(merge)
+    const { write, expired } = sift([entry(row)], none, T0 + 10)
+    const names = (part: Row) => Object.keys(plain(tasks, part)!.fields).toSorted()
+    expect(write.map((one) => names(one.row))).toEqual([['context', 'row_index']])
+    expect(expired.map((one) => names(one.row))).toEqual([['status']])
+  })
+
   test('does not bring back by a replay what was deleted since', () => {
     const old = entry(fullRow(tasks, ['s', 'a'], { n: 1 }), true)
     expect(sift([old], new Map([['s', stampOf(2)]]), T0 + 100)).toMatchObject({ write: [], voided: [old] })

@@ -31,7 +31,8 @@ type Step =
   /** The oldest (or the newest) write under way ends. */
   | { kind: 'end'; newest: boolean; how: 'store' | 'fail' | 'unheard' | 'break' }
   | { kind: 'refuse'; newest: boolean; index: number }
-  | { kind: 'erase'; group: number }
+  /** A delete, on this instance or on another one. */
+  | { kind: 'erase'; group: number; here: boolean }
   | { kind: 'letters'; fail: boolean }
   | { kind: 'purge' }
   | { kind: 'journal'; fail: boolean }
@@ -41,8 +42,8 @@ type Step =
   | { kind: 'wait'; ms: number }
 
 const items = fc.uniqueArray(
-  fc.record({ group: fc.nat(1), id: fc.nat(3), fields: fc.subarray([...FIELDS], { minLength: 1 }) }),
-  { minLength: 1, maxLength: 5, selector: ({ group, id }) => `${group}/${id}` },
+  fc.record({ group: fc.nat(1), id: fc.nat(1), fields: fc.subarray([...FIELDS], { minLength: 1 }) }),
+  { minLength: 1, maxLength: 3, selector: ({ group, id }) => `${group}/${id}` },
 )
 const of = <K extends Step['kind'], T>(kind: K, rest: { [name in keyof T]: fc.Arbitrary<T[name]> }) =>
   fc.record({ kind: fc.constant(kind), ...rest }) as unknown as fc.Arbitrary<Step>
@@ -62,10 +63,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: of('refuse', { newest: fc.boolean(), index: fc.nat(2) }) },
-  { weight: 1, arbitrary: of('erase', { group: fc.nat(1) }) },
+  { weight: 2, arbitrary: of('erase', { group: fc.nat(1), here: fc.boolean() }) },
   { weight: 1, arbitrary: of('letters', { fail: fc.boolean() }) },
   { weight: 1, arbitrary: of('purge', {}) },
-  { weight: 1, arbitrary: of('journal', { fail: fc.boolean() }) },
+  { weight: 3, arbitrary: of('journal', { fail: fc.boolean() }) },
   { weight: 1, arbitrary: of('crash', { requests: fc.array(items, { maxLength: 2 }) }) },
   { weight: 1, arbitrary: of('retry', {}) },
   { weight: 1, arbitrary: of('wait', { ms: fc.constantFrom(1, 300, 31_000) }) },
@@ -80,17 +81,18 @@ function createModel() {
   const deletes: Promise<void>[] = []
   let journal: MemoryJournal = createMemoryJournal()
   let acceptances = 0
+  let hasCrashed = false
   let under = begin()
 
   function begin(): BufferUnderTest {
     const begun = createBufferUnderTest({
       config: {
         max_buffer_size: 6,
-        min_batch_rows: 3,
-        max_batch_rows: 3,
+        min_batch_rows: 2,
+        max_batch_rows: 2,
         flush_connections: 2,
         flush_interval: 30,
-        dead_letters_per_session: 2,
+        dead_letters_per_session: 1,
       },
       store,
       neighbours,
@@ -130,7 +132,7 @@ function createModel() {
   }
 
   /** A delete as its slice does it: the tombstone, the buffer, the store, the letters. */
-  async function erase(group: string): Promise<void> {
+  async function erase(group: string, here: boolean): Promise<void> {
     const stamp = stampOf(acceptances)
     const { buffer } = under
     neighbours.tombstones.set(group, stamp)
@@ -140,7 +142,7 @@ function createModel() {
       if (left) acknowledged.set(key, left)
       else acknowledged.delete(key)
     }
-    await buffer.erase(tasks, group, stamp)
+    if (here) await buffer.erase(tasks, group, stamp)
     await finish(group)
   }
 
@@ -176,7 +178,7 @@ function createModel() {
         if (pending) pending.store([Math.min(action.index, pending.rows.length - 1)])
         return
       case 'erase':
-        deletes.push(erase(GROUPS[action.group]!))
+        deletes.push(erase(GROUPS[action.group]!, action.here))
         return
       case 'letters':
         return under.refuseLetters(action.fail ? outage() : null)
@@ -188,6 +190,7 @@ function createModel() {
         const outcomes = request(action.requests)
         buffer.stop()
         journal = journal.crash()
+        hasCrashed = true
         expect(await outcomes).not.toContain('accepted')
         // Its statements may still commit, or not; their answers reach nobody.
         await settle()
@@ -225,8 +228,8 @@ function createModel() {
         await under.buffer.drain(1000)
       }
       await Promise.all(deletes)
-      // Ten minutes later every delete is done once more.
-      for (const group of neighbours.tombstones.keys()) await finish(group)
+      // Statements of the killed may have committed after a delete: it is done once more, ten minutes later.
+      if (hasCrashed) for (const group of neighbours.tombstones.keys()) await finish(group)
       under.ledger.note(tasks, {})
       await settle()
       under.buffer.stop()
@@ -254,7 +257,7 @@ function fieldsOf(row: Row, since: Stamp) {
 function expectNothingLost(model: ReturnType<typeof createModel>, held: readonly Row[]): void {
   for (const group of GROUPS) {
     const since = model.neighbours.tombstones.get(group) ?? ABSENT
-    for (let id = 0; id <= 3; id++) {
+    for (let id = 0; id <= 1; id++) {
       const key = `${group}/${id}`
       const places = model.placesOf(key, held)
       const found = places.length === 0 ? {} : fieldsOf(places.reduce(merge), since)
@@ -269,7 +272,7 @@ afterEach(() => void jest.useRealTimers())
 
 test('whatever happens in whatever order: nothing acknowledged is lost, nothing else comes in, counts and journal agree', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 40 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 60, size: 'max' }), async (steps) => {
       const model = createModel()
       let owesNothing = true
       for (const [n, action] of steps.entries()) {

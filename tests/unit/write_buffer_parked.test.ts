@@ -183,6 +183,30 @@ describe('a session with parked rows', () => {
     buffer.stop()
   })
 
+  test('has one row of a key again when its rows come back: what had arrived meanwhile is merged', async () => {
+    const under = createBufferUnderTest({ config: { dead_letters_per_session: 1 } })
+    const { buffer, letters, store } = under
+    letters.push({ collection: tasks.name, row: task('x'), code: '1', reason: 'r' })
+    await buffer.accept(tasks, accepted([rowWith(tasks, ['s', 'a'], { status: 'x' }, stampOf(1))]))
+    const flush = buffer.flush([tasks])
+    await settle()
+    await buffer.accept(tasks, accepted([rowWith(tasks, ['s', 'a'], { context: 'c' }, stampOf(2))]))
+    store.pending[0]!.store([0])
+    await flush
+    letters.splice(0)
+    buffer.start()
+    await tick()
+    expect(store.pending[0]!.rows.length).toBe(1)
+    expect(under.told).toMatchObject({ accepted: 2, merged: 1 })
+    expectJournalled(under, 1)
+    store.open()
+    await settle()
+    expect(buffer.status().rows).toBe(0)
+    expect(under.imbalance()).toBe(0)
+    expectJournalled(under)
+    buffer.stop()
+  })
+
   test('is parked anew, as far as there is no room, when its rows are refused again', async () => {
     const under = await blocked()
     const { buffer, letters, store } = under

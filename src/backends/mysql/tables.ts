@@ -146,6 +146,13 @@ export const deadLetters = mysqlTable(
   ],
 )
 
+export const instanceFlushes = mysqlTable('instance_flushes', {
+  instance_id: varchar('instance_id', { length: 64 }).primaryKey(),
+  wanted: millis('wanted').notNull(),
+  done: millis('done').notNull(),
+  report: varchar('report', { length: 1024 }).notNull(),
+})
+
 export const facts = mysqlTable('facts', {
   name: varchar('name', { length: 64 }).primaryKey(),
   json: longtext('json').notNull(),
