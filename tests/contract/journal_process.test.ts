@@ -137,6 +137,10 @@ function smallDisk(folder: string): { unmount(): void } | null {
   return mounted.success ? { unmount: () => Bun.spawnSync(['umount', folder]) } : null
 }
 
+function resize(folder: string, mebibytes: number): void {
+  expect(Bun.spawnSync(['mount', '-o', `remount,size=${mebibytes}m`, folder]).success).toBe(true)
+}
+
 const canMount = (() => {
   if (process.getuid?.() !== 0 || Bun.which('mount') === null) return false
   const probe = journalFolder()
@@ -166,7 +170,7 @@ describe.if(canMount)('a full disk', () => {
       expect(failure.cause).toBeDefined()
       expect(statfsSync(folder).bavail).toBeLessThan(32)
       expect(readAll(own)).toStrictEqual(journalRecords(1, accepted))
-      Bun.spawnSync(['mount', '-o', 'remount,size=16m', folder])
+      resize(folder, 16)
       acceptRecords(own, { from: accepted + 1, count: 2000 })
       expect(readAll(own)).toStrictEqual(journalRecords(1, accepted + 2000))
       own.close()
@@ -182,17 +186,19 @@ describe.if(canMount)('a full disk', () => {
     const disk = smallDisk(folder)!
     try {
       const { own } = openJournals({ folder, instanceId: INSTANCE, durability: 'normal' })
+      resize(folder, 16)
       own.open()
-      acceptRecords(own, { count: 4000 })
+      acceptRecords(own, { count: 6000 })
       own.close()
+      resize(folder, 2)
       const path = join(folder, `${INSTANCE}.journal`)
       Bun.spawnSync(['dd', 'if=/dev/urandom', `of=${path}`, 'bs=1', 'seek=20000', 'count=50', 'conv=notrunc'])
       expect(failureOf(() => own.open())?.kind).toBe('unusable')
       expect(failureOf(() => own.open())?.kind).toBe('unusable')
-      Bun.spawnSync(['mount', '-o', 'remount,size=16m', folder])
+      resize(folder, 16)
       const { faults, lostRows, records } = own.open()
       expect(faults.length).toBeGreaterThan(0)
-      expect(records + lostRows).toBe(4000)
+      expect(records + lostRows).toBe(6000)
       expect(lostRows).toBeLessThan(40)
       own.close()
     } finally {
