@@ -257,13 +257,7 @@ export async function compose({
     uptimeMs: () => performance.now() - startedAt,
     nowMs: clock.nowMs,
     buffer: buffer.status,
-    topSessions(limit) {
-      const all = buffered.flatMap((collection) => buffer.topGroups(collection, limit))
-      const rows = new Map<string, number>()
-      for (const one of all) rows.set(one.group, (rows.get(one.group) ?? 0) + one.rows)
-      const sums = [...rows].map(([group, sum]) => ({ group, rows: sum }))
-      return sums.sort((a, b) => b.rows - a.rows).slice(0, limit)
-    },
+    topSessions: buffer.topGroups,
     journal: ledger.status,
     routes: [
       (routes) => deadLetterRoutes(routes, { deadLetters, collections: buffered }),

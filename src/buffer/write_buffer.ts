@@ -81,7 +81,8 @@ export interface WriteBuffer {
   erase(collection: Collection, group: string, stamp: Stamp): Promise<void>
   /** Rows that may still be taken before the hard limit's lower mark. */
   room(): number
-  topGroups(collection: Collection, limit: number): { group: string; rows: number }[]
+  /** Groups with the most rows of all collections together. */
+  topGroups(limit: number): { group: string; rows: number }[]
   status(): {
     collections: CollectionStatus[]
     rows: number
@@ -264,7 +265,15 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     },
 
     room: capacity.room,
-    topGroups: (collection, limit) => laneOf(collection).partition.topGroups(limit),
+    topGroups(limit) {
+      const sums = new Map<string, number>()
+      for (const { partition } of lanes.values()) {
+        for (const { group, rows } of partition.topGroups(limit))
+          sums.set(group, (sums.get(group) ?? 0) + rows)
+      }
+      const groups = [...sums].map(([group, rows]) => ({ group, rows }))
+      return groups.sort((a, b) => b.rows - a.rows).slice(0, limit)
+    },
 
     status() {
       const { rows, bytes } = totals()

@@ -214,25 +214,38 @@ async function journalIsSmall(on: Instance): Promise<void> {
 async function occupy(server: OwnServer): Promise<() => Promise<unknown>> {
   const [before] = await server.query<RowDataPacket[]>('SELECT @@max_connections AS most')
   const taken: SqlConnection[] = []
+  const ours = new Set<number>()
   await server.query('SET GLOBAL max_connections = 10')
-  await killOthers(server, () => true)
   await until(
     async () => {
-      for (;;) {
-        try {
-          taken.push(await openConnection(server))
-        } catch (error) {
-          if ((error as { errno?: number }).errno === 1040) return taken.length > 0
-          throw error
-        }
-      }
+      // Whoever was faster than we are is sent away, and we try again.
+      const others = await killOthers(server, ({ Id }) => !ours.has(Number(Id)))
+      return (await takeAll(server, { taken, ours })) && others === 0
     },
-    { message: 'too many connections' },
+    { message: 'all connections are ours' },
   )
   return async () => {
     // The account that may do everything has one connection in reserve.
     await server.query(`SET GLOBAL max_connections = ${Number(before!.most)}`)
     for (const connection of taken) await connection[Symbol.asyncDispose]()
+  }
+}
+
+/** Opens connections until there are no more; whether that was so. */
+async function takeAll(
+  server: OwnServer,
+  { taken, ours }: { taken: SqlConnection[]; ours: Set<number> },
+): Promise<boolean> {
+  try {
+    for (;;) {
+      const connection = await openConnection(server)
+      taken.push(connection)
+      const [row] = await connection.query<RowDataPacket[]>('SELECT CONNECTION_ID() AS id')
+      ours.add(Number(row!.id))
+    }
+  } catch (error) {
+    if ((error as { errno?: number }).errno === 1040) return true
+    throw error
   }
 }
 
@@ -243,7 +256,7 @@ async function killStatements(server: OwnServer): Promise<() => Promise<unknown>
   )
   let killed = 0
   const stop = again(async () => {
-    const found = await killOthers(server, (command) => command === 'Query')
+    const found = await killOthers(server, ({ Command }) => Command === 'Query')
     killed += found
     // The next ones may come through.
     if (found > 0) await Bun.sleep(400)
@@ -256,12 +269,12 @@ async function killStatements(server: OwnServer): Promise<() => Promise<unknown>
 }
 
 /** Kills those of the service's connections that it says; answers how many. */
-async function killOthers(server: OwnServer, which: (command: string) => boolean): Promise<number> {
+async function killOthers(server: OwnServer, which: (listed: RowDataPacket) => boolean): Promise<number> {
   // Not from information_schema: MySQL can't convert every letter of a statement for that.
   const found = await server.query<RowDataPacket[]>('SHOW PROCESSLIST')
   let killed = 0
   for (const listed of found) {
-    if (listed.User !== 'app' || !which(String(listed.Command))) continue
+    if (listed.User !== 'app' || !which(listed)) continue
     killed += await server.query(`KILL ${Number(listed.Id)}`).then(
       () => 1,
       () => 0, // gone already is just as well
