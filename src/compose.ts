@@ -3,6 +3,7 @@ import { createApp } from './app.ts'
 import { openBackend, openJournals, warnOfRowsLeft } from './backends/catalog.ts'
 import type { Coordination } from './backends/coordination.ts'
 import { type BackendMonitor, guardedCoordination, watchBackend } from './backends/monitor.ts'
+import { heldBy } from './buffer/journal.ts'
 import { createJournalRecovery } from './buffer/journal_recovery.ts'
 import { createLedger } from './buffer/ledger.ts'
 import { createStampSource } from './buffer/stamp_source.ts'
@@ -38,11 +39,12 @@ export interface Service {
   prepared: Promise<void>
   /**
    * Stops accepting, stores what is buffered within the deadline, then lets `closeServer` answer what is under
-   * way, while the backends are still there. Answers the rows that are left.
+   * way, while the backends are still there. Answers the rows that are left, and whether that is all there is:
+   * `complete` = nothing of this instance is missing anywhere.
    */
   shutdown(
     closeServer?: (withinMs: number) => Promise<void>,
-  ): Promise<{ rowsLeft: number; rowsStored: number }>
+  ): Promise<{ complete: boolean; rowsLeft: number; rowsStored: number }>
 }
 
 interface ComposeOptions {
@@ -147,7 +149,7 @@ export async function compose({
   })
   const replayedRows = createReplayedRows({ coordination, instanceId })
   const recovery =
-    config.buffer.journal === 'off'
+    config.buffer.journal === 'off' || role === 'migrate'
       ? null
       : createJournalRecovery({
           store: await openJournals({
@@ -289,30 +291,23 @@ export async function compose({
 
   const storedRows = () => buffer.status().collections.reduce((sum, { counts }) => sum + counts.stored, 0)
 
-  async function signOff(): Promise<void> {
+  /** Taking leave of a store that is gone takes no longer than that. */
+  async function briefly(what: string, leaving: Promise<void>): Promise<void> {
     try {
-      await withDeadline(registry.signOff(), CLOSE_TIMEOUT_MS, () => new TypeError('not written in time'))
+      await withDeadline(leaving, CLOSE_TIMEOUT_MS, () => new TypeError('not done in time'))
     } catch (error) {
-      log.warn('sign-off not written', { meta: { error: messageOf(error) } })
-    }
-  }
-
-  async function closeBackend(monitor: BackendMonitor): Promise<void> {
-    monitor.stop()
-    try {
-      await withDeadline(monitor.backend.close(), CLOSE_TIMEOUT_MS, () => new TypeError('not closed in time'))
-    } catch (error) {
-      log.debug('backend not closed', { meta: { backend: monitor.backend.name, error: messageOf(error) } })
+      log.warn(`${what} failed`, { meta: { error: messageOf(error) } })
     }
   }
 
   /** What a life before left comes first; then the others may count on this instance. */
   async function takeUp(): Promise<void> {
-    await recovery?.open((state) => {
+    const whole = await recovery?.open((state) => {
       stamps.resume(state.highWater)
       if (state.instanceNumber !== null) registry.assume(state.instanceNumber)
       if (state.clockOffsetMs !== null) clock.assume(state.clockOffsetMs)
     })
+    if (whole === false) return // stopped meanwhile: the rest stays where it is
     journalRead = true
     registry.start()
     await home.prepared
@@ -368,21 +363,26 @@ export async function compose({
         timeoutMs,
         () => new TypeError('work goes on'),
       )
+      await recovery?.stop() // what is not taken up yet stays in its journal
       await Promise.all([
         buffer.drain(timeoutMs),
         // What a job, or a delete, has not finished is taken up by another instance, or at the next start.
         others.catch((error) => log.debug('background work left', { meta: { error: messageOf(error) } })),
       ])
       await closeServer?.(Math.max(0, endsAt - CLOSE_TIMEOUT_MS - performance.now()))
-      await recovery?.stop()
-      const rowsLeft = buffer.status().rows // a flush may have ended meanwhile
+      // A flush may have ended meanwhile; rows of the journal that were not even read count as well.
+      const rowsLeft = buffer.status().collections.reduce((sum, { counts }) => sum + heldBy(counts), 0)
+      const complete = rowsLeft === 0 && journalRead
       buffer.stop()
       clock.stop()
       registry.stop()
       ledger.close()
-      if (rowsLeft === 0) await signOff()
-      for (const monitor of monitors.values()) await closeBackend(monitor)
-      return { rowsLeft, rowsStored: storedRows() - storedBefore }
+      if (complete) await briefly('sign-off', registry.signOff())
+      for (const monitor of monitors.values()) {
+        monitor.stop()
+        await briefly(`closing ${monitor.backend.name}`, monitor.backend.close())
+      }
+      return { complete, rowsLeft, rowsStored: storedRows() - storedBefore }
     },
   }
 }

@@ -100,11 +100,11 @@ async function closeServer(server: Bun.Server<undefined>, withinMs: number): Pro
 
 async function stop(server: Bun.Server<undefined> | null, why: string): Promise<never> {
   log.info('shutting down', { meta: { why } })
-  const { rowsLeft, rowsStored } = await service.shutdown(async (withinMs) => {
+  const { complete, rowsLeft, rowsStored } = await service.shutdown(async (withinMs) => {
     if (server) await closeServer(server, withinMs)
   })
   log.info('stopped', { meta: { rows_stored: rowsStored, rows_left: rowsLeft } })
-  process.exit(rowsLeft === 0 ? 0 : EXIT_ROWS_LEFT)
+  process.exit(complete ? 0 : EXIT_ROWS_LEFT)
 }
 
 if (migrateOnly) {

@@ -2,9 +2,9 @@
  * `bun run test`: finds or starts the real servers, runs `bun test` with the arguments it is given, and
  * says which backends were tested and which were not. The last line is `N passed, N failed`.
  *
- * REQUIRE_BACKENDS=mysql,mariadb  a server that can't be had is a failure
- * COVERAGE_MIN=90                 measures coverage, and less of src's lines is a failure
- * --coverage                      measures coverage
+ * REQUIRE_BACKENDS=mysql,mariadb,galera  a server that can't be had is a failure
+ * COVERAGE_MIN=90                        measures coverage, and less of src's lines is a failure
+ * --coverage                             measures coverage
  */
 import { coveredPercent, type FileCoverage, readCoverage } from './support/coverage.ts'
 import { endProcess } from './support/processes.ts'

@@ -123,13 +123,19 @@ export function createFlusher(options: FlusherOptions): Flusher {
     return refused.map(({ index, code, reason }) => ({ ...rows[index]!, code, reason }))
   }
 
-  /** Those of the letters that may be kept: so many of a session, and so many in all. */
-  async function withinCaps<T extends { letter: DeadLetter }>(letters: readonly T[]): Promise<T[]> {
-    if (letters.length === 0) return []
+  /**
+   * Those of the letters that may be kept: so many of a session, and so many in all. One that was tried again
+   * has its place already, and needs none.
+   */
+  async function withinCaps<T extends { entry: Entry; letter: DeadLetter }>(
+    letters: readonly T[],
+  ): Promise<T[]> {
+    const kept = letters.filter(({ entry }) => entry.replayed)
+    if (kept.length === letters.length) return kept
     let room = limits.letters - (await coordination.countDeadLetters({}))
     const rooms = new Map<string, number>()
-    const kept: T[] = []
     for (const one of letters) {
+      if (one.entry.replayed) continue
       const group = one.letter.row.key[0]!
       const left =
         rooms.get(group) ??

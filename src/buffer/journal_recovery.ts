@@ -19,9 +19,10 @@ import type { WriteBuffer } from './write_buffer.ts'
 export interface JournalRecovery {
   /**
    * Opens this instance's journal, and loads it back; tried again while the disk refuses. `begun` is told what
-   * outlived the restart before the rows come. Throws JournalError `locked`: another process is this instance.
+   * outlived the restart before the rows come. False where `stop` came before all was read. Throws JournalError
+   * `locked`: another process is this instance.
    */
-  open(begun: (state: JournalState) => void): Promise<void>
+  open(begun: (state: JournalState) => void): Promise<boolean>
   /** Rows that came back at this start. */
   replayedRows(): number
   /** Takes over journals whose owners are gone, from now on, as room allows. */
@@ -58,6 +59,9 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
   let stopped = false
   /** Rows that were taken over from instances of which that is not told yet. */
   const untold = new Map<string, number>()
+
+  /** Dead instances of which the others know that nothing is left of them here. */
+  const signedOff = new Set<string>()
 
   const pause = (ms: number) => new Promise<void>((resume) => setTimeout(resume, ms))
 
@@ -131,9 +135,12 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
         }
       }
       const rows = untold.get(id)
-      if (stopped || rows === undefined) return
-      await options.onAdopted(id, rows)
+      // One that held nothing is missed as little, which needs to be said once.
+      if (stopped || (rows === undefined && (opened.records > 0 || signedOff.has(id)))) return
+      await options.onAdopted(id, rows ?? 0)
+      signedOff.add(id)
       untold.delete(id)
+      if (rows === undefined) return
       log.info('took over the journal of a dead instance', { meta: { instance: id, rows } })
     } finally {
       journal.close()
@@ -185,7 +192,7 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
   return {
     async open(begun) {
       const opened = await openOwn()
-      if (!opened) return
+      if (!opened) return false
       tellOf(store.own.instanceId, opened)
       begun(opened.state)
       ledger.use(store.own, opened)
@@ -196,8 +203,8 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
         }
       }
       await ledger.settled()
-      if (replayed === 0) return
-      log.info('rows came back from the journal', { meta: { rows: replayed } })
+      if (replayed > 0) log.info('rows came back from the journal', { meta: { rows: replayed } })
+      return !stopped
     },
     replayedRows: () => replayed,
     start() {

@@ -1,4 +1,5 @@
 /** The real servers that tests run against: which there are, and how each is found or started. */
+import { galeraServer } from './galera.ts'
 import { mysqlServer } from './mysql_servers.ts'
 import type { ServerKind, StartedServer } from './server_kind.ts'
 import { until } from './waiting.ts'
@@ -14,6 +15,7 @@ export type FoundServer =
 export const SERVERS: readonly ServerKind[] = [
   mysqlServer('mysql', { image: 'mysql:9', program: 'mysqld' }),
   mysqlServer('mariadb', { image: 'mariadb:11', program: 'mariadbd' }),
+  galeraServer(),
 ]
 
 /** The words of REQUIRE_BACKENDS. Throws on one that no server of the table has. */

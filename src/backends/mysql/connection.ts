@@ -6,6 +6,7 @@ import mysql from 'mysql2/promise'
 import { withDeadline } from '../../lib/retry.ts'
 import { BackendError } from '../backend.ts'
 import type { SqlSession } from '../sql/codec.ts'
+import { repeatingConflicts } from './conflicts.ts'
 import { toBackendError } from './errors.ts'
 
 export interface MysqlConfig {
@@ -31,6 +32,14 @@ const sessionSetup = (statementTimeoutS: number) => [
   `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 5 /*M!100100 , max_statement_time = ${statementTimeoutS} */ /*!80000 , max_execution_time = ${Math.round(statementTimeoutS * 1000)} */`,
   'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
 ]
+
+/**
+ * On Galera a node may lag behind what another one has committed: every statement, be it a read (1), an
+ * UPDATE or DELETE (2) or an INSERT (4), first waits until its node has caught up.
+ */
+const GALERA_SETUP = 'SET SESSION wsrep_sync_wait = 7'
+/** "Unknown system variable": the server was built without Galera. */
+const UNKNOWN_VARIABLE = 1193
 
 export type MysqlPool = ReturnType<typeof openPool>
 
@@ -59,6 +68,9 @@ export function openPool(config: MysqlConfig) {
         if (error) connection.destroy()
       })
     }
+    connection.query(GALERA_SETUP, (error: { errno?: number } | null) => {
+      if (error && error.errno !== UNKNOWN_VARIABLE) connection.destroy()
+    })
   })
   const dialect = new MySqlDialect()
 
@@ -189,11 +201,13 @@ export function openPool(config: MysqlConfig) {
         connection.destroy()
       }
     },
-    /** A session that borrows a connection for each statement. */
+    /** A session that borrows a connection for each statement, and repeats it after a conflict. */
     session(timeoutMs: number): SqlSession {
+      const on = <T>(work: (session: SqlSession) => Promise<T>) =>
+        repeatingConflicts(timeoutMs, (leftMs) => lend(leftMs, (connection) => work(sessionOn(connection))))
       return {
-        all: (statement) => lend(timeoutMs, (connection) => sessionOn(connection).all(statement)),
-        run: (statement) => lend(timeoutMs, (connection) => sessionOn(connection).run(statement)),
+        all: (statement) => on((session) => session.all(statement)),
+        run: (statement) => on((session) => session.run(statement)),
       }
     },
     usage() {

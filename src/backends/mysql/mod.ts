@@ -1,4 +1,4 @@
-/** The mysql backend: MySQL 8.0 to 9.7, MariaDB 10.6+; written for Galera and TiDB 8. */
+/** The mysql backend: MySQL 8.0 to 9.7, MariaDB 10.6+, Galera through all its nodes; written for TiDB 8. */
 import { sql } from 'drizzle-orm'
 import mysql from 'mysql2/promise'
 import bootstrap from '../../../sql/mysql/0000_coordination.sql' with { type: 'text' }
@@ -11,6 +11,7 @@ import type { Collection } from '../../collections/definition.ts'
 import { messageOf } from '../../lib/errors.ts'
 import { withDeadline } from '../../lib/retry.ts'
 import { type Backend, BackendError, type RecordStore, type Snapshot } from '../backend.ts'
+import type { Coordination } from '../coordination.ts'
 import { createCoordination } from '../sql/coordination.ts'
 import { writeIsolating } from '../sql/isolate.ts'
 import { migrate } from '../sql/migrate.ts'
@@ -21,6 +22,7 @@ import { adoptLegacy, putLegacyAside } from './adopt.ts'
 import { type MysqlConfig, openPool } from './connection.ts'
 import { mysqlDialect } from './dialect.ts'
 import { coordinationTexts } from './statements.ts'
+import { tombstoneIfUnchanged } from './unchanged.ts'
 import { upsertOf, type WriteUpsert } from './upsert.ts'
 
 const HEALTH_TIMEOUT_MS = 2000
@@ -45,12 +47,15 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
   const writeTimeoutMs = config.statement_timeout * 1000
   const session = pool.session(readTimeoutMs)
   const writing = pool.session(writeTimeoutMs)
-  const coordination = createCoordination({
-    dialect: mysqlDialect,
-    session,
-    texts: coordinationTexts,
-    firstInstanceNumber: 1,
-  })
+  const coordination: Coordination = {
+    ...createCoordination({
+      dialect: mysqlDialect,
+      session,
+      texts: coordinationTexts,
+      firstInstanceNumber: 1,
+    }),
+    putTombstoneIfUnchanged: tombstoneIfUnchanged(pool, readTimeoutMs),
+  }
   const upserts = new Map<string, WriteUpsert>()
   let packetBytes = DEFAULT_PACKET_BYTES
 

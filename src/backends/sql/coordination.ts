@@ -1,6 +1,7 @@
 /** The coordination facet over fixed statements; the texts are each dialect's own. */
 
 import { uuidv7 } from '../../lib/ids.ts'
+import { BackendError } from '../backend.ts'
 import type { Coordination } from '../coordination.ts'
 import type { Dialect, SqlSession } from './codec.ts'
 import { createDeadLetters, type DeadLetterTexts } from './dead_letters.ts'
@@ -48,8 +49,15 @@ export function createCoordination({
     ...createDeadLetters({ dialect, session, sql, texts }),
     now,
 
+    // Who holds it is read after the commit: the statement affects a row either way, and on Galera it may be
+    // the commit that fails, because another node's came first. That one has taken it, or is about to.
     async takeLease(name, owner, ttlMs) {
-      await session.run(sql.lease_take(name, owner, ttlMs))
+      try {
+        await session.run(sql.lease_take(name, owner, ttlMs))
+      } catch (error) {
+        if (error instanceof BackendError && error.kind === 'conflict') return null
+        throw error
+      }
       const [held] = await session.all(sql.lease_read(name))
       return held?.[0] === owner ? { fence: Number(held[1]) } : null
     },
