@@ -11,7 +11,7 @@ import { createScene, type Scene } from '../support/scene.ts'
 import { type Item, sessionItem, taskItem, taskItems } from '../support/translation_items.ts'
 
 /** Each run is real HTTP, so there are few; the same ones every time. */
-const RUNS = 25
+const RUNS = 20
 const SEED = 4_071_962
 const TEST_TIMEOUT_MS = 120_000
 

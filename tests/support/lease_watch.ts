@@ -53,6 +53,8 @@ export function watchLease(backends: readonly Backend[], { ttlMs }: { ttlMs: num
     ),
   )
   return {
+    /** How often somebody had it so far. */
+    taken: () => holdings.length,
     /** Pairs of holdings that overlap, or whose fences don't grow; and how often the holder changed. */
     async stop(): Promise<{ overlaps: [Holding, Holding][]; changes: number }> {
       stopped = true
