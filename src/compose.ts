@@ -310,8 +310,8 @@ export async function compose({
     if (whole === false) return // stopped meanwhile: the rest stays where it is
     journalRead = true
     registry.start()
-    await home.prepared
     recovery?.start()
+    await home.prepared
     await replayedRows
       .add(recovery?.replayedRows() ?? 0)
       .catch((error) => log.warn('replayed rows not counted', { meta: { error: messageOf(error) } }))
@@ -358,17 +358,13 @@ export async function compose({
       const wholeMs = config.service.shutdown_timeout * 1000
       const endsAt = performance.now() + wholeMs
       const timeoutMs = wholeMs - Math.min(LEAVE_MS, wholeMs / 4)
+      // What of these is not finished stays in its journal, is taken up by another instance, or at the next start.
       const others = withDeadline(
-        Promise.all([jobs.stop(), translation.settled()]),
+        Promise.all([recovery?.stop(), jobs.stop(), translation.settled()]),
         timeoutMs,
         () => new TypeError('work goes on'),
-      )
-      await recovery?.stop() // what is not taken up yet stays in its journal
-      await Promise.all([
-        buffer.drain(timeoutMs),
-        // What a job, or a delete, has not finished is taken up by another instance, or at the next start.
-        others.catch((error) => log.debug('background work left', { meta: { error: messageOf(error) } })),
-      ])
+      ).catch((error) => log.debug('background work left', { meta: { error: messageOf(error) } }))
+      await Promise.all([buffer.drain(timeoutMs), others])
       await closeServer?.(Math.max(0, endsAt - CLOSE_TIMEOUT_MS - performance.now()))
       // A flush may have ended meanwhile; rows of the journal that were not even read count as well.
       const rowsLeft = buffer.status().collections.reduce((sum, { counts }) => sum + heldBy(counts), 0)

@@ -89,7 +89,11 @@ export function createCapacity({ config, held, onFull }: CapacityOptions): Capac
       rates.set(collection, known === undefined ? rate : known * (1 - NEWEST_SHARE) + rate * NEWEST_SHARE)
     },
     drainRate: (collection) => rates.get(collection) ?? 0,
-    room: () => Math.max(0, Math.floor(config.max_rows * RESUME_SHARE) - all().rows),
+    room() {
+      const { rows, bytes } = all()
+      if (bytes > config.max_bytes * RESUME_SHARE) return 0
+      return Math.max(0, Math.floor(config.max_rows * RESUME_SHARE) - rows)
+    },
     full: () => full && !isDrained(all()),
   }
 }

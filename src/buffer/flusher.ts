@@ -31,6 +31,8 @@ export interface FlusherEvents {
   /** Rows of a failed flush are among the live ones again. */
   onRestored(restored: Restored): void
   onDeadLettered(letters: readonly DeadLetter[]): void
+  /** A flush that had something to write has ended. */
+  onFlushed(report: FlushReport, durationMs: number): void
 }
 
 export interface FlusherLimits {
@@ -180,6 +182,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
   async function run(): Promise<FlushReport> {
     const report: FlushReport = { written: 0, refused: 0, failure: null }
     if (partition.rows().live === 0) return report
+    const start = performance.now()
     partition.swap()
     const chunks = Math.ceil(partition.rows().draining / batch.rows())
     const connections = Math.min(options.maxConnections, chunks)
@@ -188,6 +191,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     // The law makes it safe to merge back what may even have been stored.
     options.onRestored(partition.restore())
     if (!report.failure) firstKnown.clear()
+    options.onFlushed(report, performance.now() - start)
     for (const end of ends) if (end.status === 'rejected') throw end.reason
     return report
   }

@@ -48,7 +48,6 @@ const LOCK_PAUSE_MS = 200
 const PART_BYTES = 2 ** 20
 const DISK_PAUSE_MS = 5000
 const ADOPT_EVERY_MS = 30_000
-const NO_ROOM_PAUSE_MS = 1000
 
 export function createJournalRecovery(options: RecoveryOptions): JournalRecovery {
   const { store, ledger, buffer, log } = options
@@ -108,6 +107,7 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
   }
 
   async function adopt(journal: Journal): Promise<void> {
+    if (buffer.room() === 0) return // its owner may want it before there is any
     let opened: OpenedJournal
     try {
       opened = journal.open()
@@ -122,7 +122,9 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
       const counts = new Map(Object.entries(state.counts))
       for await (const page of pages(journal)) {
         for (const [collection, records] of page) {
+          let left = records.length
           for await (const taken of takeAll(collection, records)) {
+            left -= taken.length
             const of = counts.get(collection.name) ?? emptyCounts()
             counts.set(collection.name, { ...of, transferred_out: of.transferred_out + taken.length })
             journal.commit({
@@ -132,6 +134,7 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
             })
             untold.set(id, (untold.get(id) ?? 0) + taken.length)
           }
+          if (left > 0) return // the next round goes on
         }
       }
       const rows = untold.get(id)
@@ -147,7 +150,10 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
     }
   }
 
-  /** Takes them in, as many at a time as there is room for, and waits while there is none; ends early when stopped. */
+  /**
+   * Takes them in, as many at a time as there is room for. Ends early where there is none, or when stopped: the
+   * lock is not kept for the sake of waiting, since the journal's owner may want to start.
+   */
   async function* takeAll(
     collection: Collection,
     records: readonly JournalRecord[],
@@ -155,18 +161,16 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
     let left = records
     while (left.length > 0 && !stopped) {
       const part = partOf(left, buffer.room())
+      if (part.length === 0) return
+      const rows = part.map(({ row, acceptedAtMs }) => ({ row, bytes: memoryOf(row), acceptedAtMs }))
       try {
-        if (part.length > 0) {
-          const rows = part.map(({ row, acceptedAtMs }) => ({ row, bytes: memoryOf(row), acceptedAtMs }))
-          await buffer.takeIn(collection, rows, { replayed: part[0]!.replayed })
-          left = left.slice(part.length)
-          yield part
-          continue
-        }
+        await buffer.takeIn(collection, rows, { replayed: part[0]!.replayed })
       } catch (error) {
-        if (!(error instanceof AppError)) throw error // no room after all, or no journal: both pass
+        if (error instanceof AppError) return // no room after all, or no journal: both pass
+        throw error
       }
-      await pause(NO_ROOM_PAUSE_MS)
+      left = left.slice(part.length)
+      yield part
     }
   }
 

@@ -40,6 +40,7 @@ interface LaneOptions {
   clock: Clock
   log: Logger
   onChunk(rows: number, durationMs: number): void
+  /** Once a flush, whoever waits for it. */
   onFlushed(report: FlushReport, durationMs: number): void
 }
 
@@ -54,6 +55,9 @@ export function createLane(options: LaneOptions): Lane {
   const partition = createPartition(collection)
   const backoff = createBackoff({ baseMs: RETRY_BASE_MS, maxMs: RETRY_MAX_MS })
   let retryTimer: ReturnType<typeof setTimeout> | null = null
+  let unattended = false
+  let again = false
+  let looking = false
   const batch = createBatchSize({
     startRows: config.max_buffer_size,
     minRows: config.min_batch_rows,
@@ -77,6 +81,7 @@ export function createLane(options: LaneOptions): Lane {
     onChunk: options.onChunk,
     onEnd: end,
     onRestored: restored,
+    onFlushed: options.onFlushed,
     onDeadLettered(letters) {
       for (const { row, code, reason } of letters.slice(0, LOGGED_LETTERS)) {
         log.error('row refused by its backend, moved to the dead letters', {
@@ -116,9 +121,7 @@ export function createLane(options: LaneOptions): Lane {
   }
 
   async function flush(): Promise<FlushReport> {
-    const start = performance.now()
     const report = await flusher.flush()
-    options.onFlushed(report, performance.now() - start)
     if (report.failure) retryLater(report.failure)
     else {
       backoff.reset()
@@ -147,19 +150,31 @@ export function createLane(options: LaneOptions): Lane {
 
   function flushSoon(): void {
     if (retryTimer || partition.rows().live === 0) return
-    flush().catch((error) => log.error('flush broke', { meta: { error: messageOf(error) } }))
+    // However many ask, one flush that nobody waits for is under way, and one more follows it.
+    if (unattended) {
+      again = true
+      return
+    }
+    unattended = true
+    flush()
+      .catch((error) => log.error('flush broke', { meta: { error: messageOf(error) } }))
+      .finally(() => {
+        unattended = false
+        const asked = again
+        again = false
+        if (asked) flushSoon()
+      })
   }
 
   /** Parked rows are tried again once their session has room for dead letters. */
   async function unpark(): Promise<void> {
-    for (const group of partition.parkedGroups()) {
-      const [ofGroup, ofAll] = await Promise.all([
-        coordination.countDeadLetters({ collection: collection.name, group }),
-        coordination.countDeadLetters({}),
-      ])
-      const hasRoom = ofGroup < config.dead_letters_per_session && ofAll < config.max_dead_letters
-      if (hasRoom) meet(partition.unpark(group))
+    const parked = partition.parkedGroups()
+    if (parked.size === 0 || (await coordination.countDeadLetters({})) >= config.max_dead_letters) return
+    for (const group of parked) {
+      const letters = await coordination.countDeadLetters({ collection: collection.name, group })
+      if (letters < config.dead_letters_per_session) meet(partition.unpark(group))
     }
+    flushSoon()
   }
 
   return {
@@ -180,9 +195,14 @@ export function createLane(options: LaneOptions): Lane {
     tick() {
       // What is owed to a journal that failed is not left to whoever writes next: there may be nobody.
       if (ledger.status().failure !== null) ledger.note(collection, {})
+      flushSoon()
+      if (looking) return
+      looking = true
       unpark()
         .catch((error) => log.debug('parked rows not looked at', { meta: { error: messageOf(error) } }))
-        .finally(flushSoon)
+        .finally(() => {
+          looking = false
+        })
     },
     meet,
     stop: cancelRetry,

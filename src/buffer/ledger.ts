@@ -87,7 +87,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   let failure: string | null = durability === 'off' ? null : 'The journal is not open yet.'
   let faults: readonly string[] = []
   let lastId = 0
-  let waiting: Waiting[] = []
+  const waiting: Waiting[] = []
   /** What happened, and is not in the journal yet. */
   const dirty = new Map<Entry, string>()
   let removed: number[] = []
@@ -134,13 +134,18 @@ export function createLedger(options: LedgerOptions): Ledger {
   }
 
   function commit(): void {
-    const batch = waiting
-    waiting = []
-    const taken = batch.map(({ collection, intake }) => {
-      const result = intake.take()
-      tally(collection.name, result.counts)
-      return result
-    })
+    const batch: Waiting[] = []
+    const taken: ReturnType<Intake['take']>[] = []
+    for (const one of waiting.splice(0)) {
+      try {
+        const result = one.intake.take()
+        tally(one.collection.name, result.counts)
+        batch.push(one)
+        taken.push(result)
+      } catch (error) {
+        one.done.reject(error) // a fault of ours: the others of the turn are not to blame
+      }
+    }
     const owed = new Map(dirty)
     for (const [i, { entries }] of taken.entries()) {
       for (const entry of entries) dirty.set(entry, batch[i]!.collection.name)

@@ -265,10 +265,16 @@ export function createPartition(collection: Collection): Partition {
       untaken = null
       const restored: Restored = { merged: [], voided: [], changed: [] }
       const left = draining
+      const arrived = live
       draining = createRoom()
+      live = createRoom()
       for (const entry of left.entries()) {
         bytes -= entry.bytes
-        if (!outlive(entry, restored)) continue
+        if (outlive(entry, restored)) comeBack(entry)
+      }
+      // Behind those that failed: the oldest go first the next time too.
+      for (const entry of arrived.entries()) {
+        bytes -= entry.bytes
         const into = comeBack(entry)
         if (into) restored.merged.push({ from: entry, into })
       }

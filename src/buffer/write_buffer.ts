@@ -119,8 +119,8 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
         clock,
         log,
         onChunk: (rows, durationMs) => options.onFlush(collection.name, rows, durationMs),
-        onFlushed({ written }, durationMs) {
-          lastFlushAtMs = clock.nowMs()
+        onFlushed({ written, failure }, durationMs) {
+          if (!failure) lastFlushAtMs = clock.nowMs()
           capacity.observe(collection.name, written, durationMs)
         },
       }),

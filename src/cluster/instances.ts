@@ -53,7 +53,8 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
   let inTable = false
   let state: 'live' | 'draining' = 'live'
   let timers: ReturnType<typeof setInterval>[] = []
-  let signs = 0
+  const signs = new Set<Promise<void>>()
+  let stopped = false
   let lost = false
   let looking = false
   /** Number of the request that was answered last; null = none since the start, when whatever is there is looked at. */
@@ -70,16 +71,21 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
   }
 
   async function touch(): Promise<void> {
-    if (!inTable || signs >= SIGNS_AT_ONCE) return
-    signs++
+    if (!inTable || stopped || signs.size >= SIGNS_AT_ONCE) return
+    const writing = writeSign()
+    signs.add(writing)
+    await writing
+    signs.delete(writing)
+  }
+
+  async function writeSign(): Promise<void> {
     try {
-      if (!(await coordination.touchInstance(sign()))) await reregister()
+      const known = await coordination.touchInstance(sign())
+      if (!known && !stopped) await reregister()
       lost = false
     } catch (error) {
       if (!lost) log.warn('sign of life not written', { meta: { error: messageOf(error) } })
       lost = true // once an outage, not once a second
-    } finally {
-      signs--
     }
   }
 
@@ -126,15 +132,21 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
     },
     registered: () => number !== null,
     start() {
-      if (timers.length === 0) timers = [setInterval(touch, SIGN_EVERY_MS), setInterval(look, LOOK_EVERY_MS)]
+      if (timers.length > 0) return
+      timers = [setInterval(touch, SIGN_EVERY_MS), setInterval(look, LOOK_EVERY_MS)]
+      touch()
     },
     setState(next) {
       state = next
     },
     async signOff() {
+      stopped = true
+      // One that is under way would take the sign-off back.
+      await Promise.all(signs)
       if (inTable) await coordination.signOffInstance(instanceId)
     },
     stop() {
+      stopped = true
       for (const timer of timers) clearInterval(timer)
       timers = []
     },

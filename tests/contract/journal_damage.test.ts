@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { heldBy, type JournalRecord, type OpenedJournal } from '../../src/buffer/journal.ts'
+import { heldBy, type Journal, type JournalRecord, type OpenedJournal } from '../../src/buffer/journal.ts'
 import {
   acceptRecords,
   COLLECTION,
@@ -60,11 +60,11 @@ function flip(path: string, offset: number, bits = 0xff): void {
 }
 
 /** The files as a killed process leaves them: what a handle of this one still has open is copied. */
-function killed(prepare: (journal: ReturnType<JournalFolder['journal']>) => void): void {
+function killed(prepare: (journal: Journal, folder: string) => void): void {
   const living = journalFolder()
   const journal = living.journal()
   journal.open()
-  prepare(journal)
+  prepare(journal, living.folder)
   for (const name of living.files()) copyFileSync(join(living.folder, name), join(place.folder, name))
   journal.close()
   living.drop()
@@ -75,6 +75,18 @@ function closed(count: number): void {
   journal.open()
   acceptRecords(journal, { count })
   journal.close()
+}
+
+/** 1500 records, all of them in the file and none in the log. */
+function checkpointed(journal: Journal): void {
+  acceptRecords(journal, { count: 1500 })
+  journal.close()
+  journal.open()
+}
+
+function remove(journal: Journal, { accepted, upTo }: { accepted: number; upTo: number }): void {
+  const ids = Array.from({ length: upTo }, (_, n) => n + 1)
+  journal.commit({ put: [], remove: ids, state: journalState({ accepted, stored: upTo }) })
 }
 
 interface Expected {
@@ -222,8 +234,7 @@ describe('the database', () => {
     const journal = place.journal()
     journal.open()
     acceptRecords(journal, { count: 20_000 })
-    const ids = Array.from({ length: 19_000 }, (_, n) => n + 1)
-    journal.commit({ put: [], remove: ids, state: journalState({ accepted: 20_000, stored: 19_000 }) })
+    remove(journal, { accepted: 20_000, upTo: 19_000 })
     journal.close()
     change(place.path, (bytes) => bytes.fill(0xa5, PAGE, PAGE * 2)) // the root
     const { read } = openDamaged({ accepted: 1000, mayLose: 0 })
@@ -286,22 +297,50 @@ describe('the log', () => {
   })
 
   test('of an earlier round, behind that of this one, is left alone', () => {
-    killed((journal) => {
-      acceptRecords(journal, { count: 20_000 })
-      const ids = Array.from({ length: 19_900 }, (_, n) => n + 1)
-      journal.commit({ put: [], remove: ids, state: journalState({ accepted: 20_000, stored: 19_900 }) })
-      for (let n = 0; n < 300; n++) {
-        const put = [journalRecord(20_001 + n)]
-        journal.commit({
-          put,
-          remove: [19_901 + n],
-          state: journalState({ accepted: 20_001 + n, stored: 19_901 + n }),
-        })
+    killed((journal, folder) => {
+      const file = join(folder, `${INSTANCE}.journal-wal`)
+      const size = () => statSync(file, { throwIfNoEntry: false })?.size ?? 0
+      let accepted = 0
+      // Until a commit doesn't make it longer: then it has begun anew, over the frames that were there.
+      for (let before = -1; size() > before; accepted += 100) {
+        before = size()
+        acceptRecords(journal, { from: accepted + 1, count: 100 })
       }
+      expect(accepted).toBeGreaterThan(2000)
+      remove(journal, { accepted, upTo: accepted - 100 })
     })
     flip(log(), WAL_HEADER + 24 + 50)
-    const { read } = openDamaged({ accepted: 100, mayLose: 100 })
-    expect(read.length).toBeLessThanOrEqual(400)
+    expect(openDamaged({ accepted: 100, mayLose: 20 }).read.length).toBeLessThanOrEqual(140)
+  })
+
+  test('with a page destroyed leaves what the file has of that page', () => {
+    killed((journal) => {
+      checkpointed(journal)
+      journal.commit({ put: [journalRecord(700)], remove: [], state: journalState({ accepted: 1500 }) })
+    })
+    change(log(), (bytes) => bytes.fill(0xa5, WAL_HEADER + 24, WAL_HEADER + FRAME))
+    openDamaged({ accepted: 1500, mayLose: 0 })
+  })
+
+  test('behind a page destroyed is whole: what was removed there is not brought back', () => {
+    killed((journal) => {
+      checkpointed(journal)
+      journal.commit({ put: [journalRecord(1400)], remove: [], state: journalState({ accepted: 1500 }) })
+      remove(journal, { accepted: 1500, upTo: 1000 })
+    })
+    flip(log(), WAL_HEADER + 24 + 3000)
+    expect(openDamaged({ accepted: 500, mayLose: 0 }).read).toHaveLength(500)
+  })
+
+  test('that ends within a commit takes nothing away that this commit would have removed', () => {
+    killed((journal) => {
+      checkpointed(journal)
+      remove(journal, { accepted: 1500, upTo: 1400 })
+    })
+    rmSync(mark())
+    truncateSync(log(), statSync(log()).size - FRAME)
+    flip(place.path, readFileSync(place.path).indexOf('text of 77,'))
+    expect(openDamaged({ accepted: 1500, mayLose: 1 }).read).toHaveLength(1499)
   })
 })
 

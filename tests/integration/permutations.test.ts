@@ -141,6 +141,7 @@ for (const server of sqlServers) {
             for (const [i, row] of (['task_0', 'task_1'] as const).entries())
               accepted[row].push(await write(all[(i + 1) % count]!, id, { row, fields: {}, isWhole: true }))
 
+            let writer: Instance | undefined
             const expectNewest = async () => {
               for (const on of all) {
                 expect((await on.session(id)).body).toMatchObject(newest(accepted.session))
@@ -157,7 +158,9 @@ for (const server of sqlServers) {
                 expect((await on.flush()).body).toMatchObject({ status: 'flushed' })
                 await expectNewest()
               } else {
-                await clocksApart(all)
+                // One instance's own order holds within a millisecond, too.
+                if (on !== writer) await clocksApart(all)
+                writer = on
                 accepted[step.update.row].push(await write(on, id, step.update))
               }
             }

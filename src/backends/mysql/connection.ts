@@ -29,7 +29,7 @@ export interface MysqlConfig {
  */
 const sessionSetup = (statementTimeoutS: number) => [
   // The server ends a statement that nobody waits for any more; each kind of server has its own name for that.
-  `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 5 /*M!100100 , max_statement_time = ${statementTimeoutS} */ /*!80000 , max_execution_time = ${Math.round(statementTimeoutS * 1000)} */`,
+  `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 5, lock_wait_timeout = 5 /*M!100100 , max_statement_time = ${statementTimeoutS} */ /*!80000 , max_execution_time = ${Math.round(statementTimeoutS * 1000)} */`,
   'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
 ]
 
