@@ -19,10 +19,10 @@ export interface AppServices {
 
 const RETRY_AFTER_SECONDS = 2
 
-/** Errors of backends: an outage is 503, everything else is ours. */
+/** Errors of backends: an outage is 503, and so is what nobody listed; what is refused here is our fault. */
 function translate(error: unknown): AppError | null {
   if (!(error instanceof BackendError)) return null
-  if (error.kind !== 'outage' && error.kind !== 'conflict') return null
+  if (error.kind === 'refused' || error.kind === 'too_large') return null
   return new AppError('BACKEND_UNAVAILABLE', {
     detail: 'The storage backend does not answer; what was accepted is kept.',
     retryAfterSeconds: RETRY_AFTER_SECONDS,

@@ -64,7 +64,7 @@ export interface InstanceRecord {
   /** Number of the newest request to store everything that it holds, and of the newest one done. */
   flushWanted: number
   flushDone: number
-  /** Rows that it wrote for the newest request done, by collection. */
+  /** Rows that it has written for requests since it started, by collection: sums, which only grow. */
   flushReport: Readonly<Record<string, number>>
 }
 
@@ -80,6 +80,8 @@ export interface Coordination extends Clockwork, Instances, Tombstones, DeadLett
   /** Small facts shared by all instances, as JSON text. */
   getFact(name: string): Promise<string | null>
   putFact(name: string, json: string): Promise<void>
+  /** Adds to a fact that is a whole number, also where many do so at once; one that isn't there is 0. */
+  addFact(name: string, by: number): Promise<void>
   /** The newest restores, shared by all instances. */
   putRestore(restore: RestoreRecord): Promise<void>
   listRestores(limit: number): Promise<RestoreRecord[]>
@@ -109,7 +111,7 @@ export interface Instances {
   requestFlush(byInstanceId: string): Promise<void>
   /** The newest request to this instance; 0 where there was none. */
   flushWanted(instanceId: string): Promise<number>
-  /** Everything that was held when `wanted` was read is stored. */
+  /** Everything that was held when `wanted` was read is stored; `written` are the sums of `flushReport`. */
   reportFlush(instanceId: string, wanted: number, written: Readonly<Record<string, number>>): Promise<void>
   /** An instance that was not seen since counts as gone; false where it was seen. */
   forgetInstance(instanceId: string, seenUntilMs: number): Promise<boolean>
@@ -134,7 +136,8 @@ export interface Tombstones {
   isBeingErased(collection: string, group: string): Promise<boolean>
   /** The greatest delete of each of the groups that had one. */
   tombstonesOf(collection: string, groups: readonly string[]): Promise<Map<string, Stamp>>
-  unfinishedTombstones(limit: number): Promise<Tombstone[]>
+  /** Those older than `ageMs` whose delete goes on, or was interrupted; the oldest first. */
+  unfinishedTombstones(ageMs: number, limit: number): Promise<Tombstone[]>
   /** Finished ones older than `ageMs` that were not applied once more yet, the oldest first. */
   unrepeatedTombstones(ageMs: number, limit: number): Promise<Tombstone[]>
   markRepeated(tombstone: Tombstone): Promise<void>

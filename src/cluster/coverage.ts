@@ -30,8 +30,6 @@ interface CoverageOptions {
 }
 
 const POLL_EVERY_MS = 75
-/** A deadlock or a certification conflict says nothing about the database's health. */
-const REQUEST_ATTEMPTS = 5
 
 /** One request to all others, and whoever waits for it. */
 interface Round {
@@ -39,6 +37,8 @@ interface Round {
   /** Numbers that are to be reached, of those not done yet; null until the request was sent. */
   open: Map<string, number> | null
   dead: Set<string>
+  /** Sums that the others had reported before the request, by id. */
+  before: Map<string, InstanceRecord['flushReport']>
   written: Record<string, number>
   done: Promise<void>
   finish(): void
@@ -56,18 +56,7 @@ export function createCoverage(options: CoverageOptions): Coverage {
   function newRound(): Round {
     const { promise: done, resolve: finish, reject: fail } = Promise.withResolvers<void>()
     done.catch(() => undefined) // those who wait are told
-    return { waiters: 0, open: null, dead: new Set(), written: {}, done, finish, fail }
-  }
-
-  async function request(): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await coordination.requestFlush(instanceId)
-      } catch (error) {
-        const again = error instanceof BackendError && error.kind === 'conflict' && attempt < REQUEST_ATTEMPTS
-        if (!again) throw error
-      }
-    }
+    return { waiters: 0, open: null, dead: new Set(), before: new Map(), written: {}, done, finish, fail }
   }
 
   async function send(round: Round): Promise<void> {
@@ -76,12 +65,13 @@ export function createCoverage(options: CoverageOptions): Coverage {
       const asked = new Set<string>()
       for (const one of instances) {
         if (one.instanceId === instanceId) continue
+        round.before.set(one.instanceId, one.flushReport)
         const liveness = livenessOf(one, nowMs)
         if (liveness === 'dead') round.dead.add(one.instanceId)
         else if (liveness === 'live' || liveness === 'draining') asked.add(one.instanceId)
       }
       if (asked.size > 0) {
-        await request()
+        await coordination.requestFlush(instanceId)
         // The number that the request has by now, or a later one's: both are after what was accepted before it.
         const wanted = await coordination.listInstances()
         round.open = new Map()
@@ -104,8 +94,11 @@ export function createCoverage(options: CoverageOptions): Coverage {
       const one = instances.get(id)
       const liveness = one ? livenessOf(one, nowMs) : 'gone'
       if (one && one.flushDone >= wanted) {
-        for (const [collection, rows] of Object.entries(one.flushReport))
-          round.written[collection] = (round.written[collection] ?? 0) + rows
+        for (const [collection, sum] of Object.entries(one.flushReport)) {
+          const before = round.before.get(id)?.[collection] ?? 0
+          // A lower sum is one of a new start, all of which came since.
+          round.written[collection] = (round.written[collection] ?? 0) + (sum < before ? sum : sum - before)
+        }
       } else if (liveness === 'dead' || liveness === 'lost') round.dead.add(id)
       // One that signed off has stored everything; one that was forgotten does not count any more.
       else if (liveness !== 'gone') continue

@@ -59,6 +59,8 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
   let looking = false
   /** Number of the request that was answered last; null = none since the start, when whatever is there is looked at. */
   let answered: number | null = null
+  /** What was written for requests since the start: whoever asked subtracts what it had read before. */
+  const written: Record<string, number> = {}
   const backoff = createBackoff({ baseMs: 2 * LOOK_EVERY_MS, maxMs: RETRY_MAX_MS })
   let pausedUntilMs = 0
 
@@ -94,8 +96,10 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
     const wanted = await coordination.flushWanted(instanceId)
     // Not "is it greater": numbers begin anew where the table was made anew.
     if (wanted === 0 || wanted === answered) return
-    const { written, ok } = await ask()
-    if (!ok) {
+    const flushed = await ask()
+    for (const [collection, rows] of Object.entries(flushed.written))
+      written[collection] = (written[collection] ?? 0) + rows
+    if (!flushed.ok) {
       pausedUntilMs = performance.now() + backoff.nextMs()
       return
     }

@@ -21,8 +21,13 @@ export interface Deletion {
   remove(sessionId: string): Promise<DeleteResult>
   /** Throws SESSION_NOT_FOUND, SESSION_NOT_DELETED. */
   undelete(sessionId: string): Promise<void>
-  /** Removes everything of a session up to what was examined; null where it was written to since. */
-  eraseUnlessTouched(sessionId: string, examined: Examined): Promise<number | null>
+  /**
+   * Puts the tombstone of a session, up to what was examined; false where it was written to since. Once it is
+   * there, `finish` has to follow.
+   */
+  condemnUnlessTouched(sessionId: string, examined: Examined): Promise<boolean>
+  /** Removes everything of a session up to the stamp of its tombstone; answers how many tasks it removed itself. */
+  finish(sessionId: string, stamp: Stamp): Promise<number>
   newestStored(sessionId: string): Promise<Stamp>
   /** Goes on with deletes that a dead instance, or an outage, left unfinished. */
   resume(): Promise<void>
@@ -63,6 +68,8 @@ interface DeletionOptions {
 const MAX_TASKS_AT_ONCE = 100_000
 const CHUNK_ROWS = 2000
 const RESUME_AT_ONCE = 20
+/** A younger one is left to whoever put its tombstone. */
+const RESUME_AFTER_MS = 30_000
 const REPEAT_AFTER_MS = 600_000
 const KEEP_MS = 30 * 86_400_000
 const PURGED_AT_ONCE = 1000
@@ -96,10 +103,11 @@ export function createDeletion(options: DeletionOptions): Deletion {
    * The tombstone is there only if the session's row is the one that was examined, in one transaction: a
    * session that is opened again meanwhile, wherever, keeps everything.
    */
-  async function eraseUnlessTouched(sessionId: string, { stamp, seen }: Examined): Promise<number | null> {
+  async function condemnUnlessTouched(sessionId: string, { stamp, seen }: Examined): Promise<boolean> {
     const held = buffer.get(sessions, [sessionId]) !== undefined || buffer.group(tasks, sessionId).size > 0
-    if (held || !(await coordination.putTombstoneIfUnchanged(sessions, sessionId, stamp, seen))) return null
-    return finish(sessionId, stamp)
+    // A write to a task leaves the session's row as it was.
+    if (held || (await newestStored(sessionId)) !== stamp) return false
+    return coordination.putTombstoneIfUnchanged(sessions, sessionId, stamp, seen)
   }
 
   /** The newest stamp of anything stored of a session. */
@@ -151,10 +159,11 @@ export function createDeletion(options: DeletionOptions): Deletion {
     ])
     const stamp = stampAbove(newest)
     if (!erasing && count <= MAX_TASKS_AT_ONCE) {
-      const deletedTasks = await erase(sessionId, stamp)
+      const erased = await erase(sessionId, stamp)
       // Also what isn't there is deleted: another instance may hold rows of it that were accepted before.
-      if (row === null && count === 0 && deletedTasks === 0) throw notFound(sessionId)
-      return { status: 'deleted', deletedTasks }
+      if (row === null && count === 0 && erased === 0) throw notFound(sessionId)
+      // Where another delete of it goes on beside this one, some of what was counted is erased by that.
+      return { status: 'deleted', deletedTasks: Math.max(count, erased) }
     }
     const deletedTasks = erasing ? 0 : await router.records(tasks).count(tasks, ofSession(sessionId))
     await coordination.putTombstone(sessions.name, sessionId, stamp)
@@ -204,7 +213,8 @@ export function createDeletion(options: DeletionOptions): Deletion {
   }
 
   return {
-    eraseUnlessTouched,
+    condemnUnlessTouched,
+    finish,
     newestStored,
     remove: (sessionId) => (options.mode === 'soft' ? removeSoft(sessionId) : removeHard(sessionId)),
 
@@ -224,7 +234,8 @@ export function createDeletion(options: DeletionOptions): Deletion {
     },
 
     async resume() {
-      for (const { collection, group, stamp } of await coordination.unfinishedTombstones(RESUME_AT_ONCE)) {
+      const unfinished = await coordination.unfinishedTombstones(RESUME_AFTER_MS, RESUME_AT_ONCE)
+      for (const { collection, group, stamp } of unfinished) {
         if (collection !== sessions.name || underWay.has(group)) continue
         const removed = await finish(group, stamp)
         log.info('interrupted delete finished', { session_id: group, meta: { deleted_tasks: removed } })

@@ -7,7 +7,7 @@ import { translationSessions as sessions, translationTasks as tasks } from '../c
 import type { Clock } from '../lib/clock.ts'
 import { AppError } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
-import type { Deletion } from './deletion.ts'
+import type { Deletion, Examined } from './deletion.ts'
 
 export interface RetentionDays {
   completedDays: number
@@ -32,7 +32,8 @@ export interface Retention {
   cleanup(days: RetentionDays, options: { dryRun: boolean }): Promise<CleanupResult>
   /**
    * The timer's round: finished and soft-deleted sessions, then what stayed incomplete or parentless. Null
-   * where it was put off, because an instance may hold something newer.
+   * where it was put off, because an instance may hold something newer; where that came up on the way, the rest
+   * is put off.
    */
   run(): Promise<RetentionResult | null>
 }
@@ -106,41 +107,87 @@ export function createRetention({
   /** Sessions to which this instance has accepted something lately: they are not done, whatever is stored. */
   const heldHere = () => new Set([...buffer.all(sessions), ...buffer.all(tasks)].map((row) => row.key[0]!))
 
-  /**
-   * Deletes up to the newest stamp that was seen: what is written after the look survives. Null = spared.
-   * The row's stamps are read first, so a write during the look changes what the tombstone is put over.
-   */
-  async function removeExamined(sessionId: string, filters: readonly Filter[]): Promise<number | null> {
-    const seen = await coordination.stampsOf(sessions, sessionId)
-    const [stamp, stillExpired] = await Promise.all([
-      deletion.newestStored(sessionId),
-      router.records(sessions).count(sessions, [...filters, ofSession(sessionId)]),
-    ])
-    return stillExpired === 0 ? null : deletion.eraseUnlessTouched(sessionId, { stamp, seen })
+  interface Found extends Examined {
+    sessionId: string
+    tasks: number
   }
 
+  /** Null = spared. The row's stamps are read first, so a write during the look changes what they are later. */
+  async function examine(sessionId: string, filters: readonly Filter[]): Promise<Found | null> {
+    const seen = await coordination.stampsOf(sessions, sessionId)
+    const [stamp, stillExpired, ofTasks] = await Promise.all([
+      deletion.newestStored(sessionId),
+      router.records(sessions).count(sessions, [...filters, ofSession(sessionId)]),
+      router.records(tasks).count(tasks, [ofSession(sessionId)]),
+    ])
+    return stillExpired === 0 ? null : { sessionId, seen, stamp, tasks: ofTasks }
+  }
+
+  /**
+   * Deletes up to the newest stamps that were seen. Everybody stores after the look: what was accepted before
+   * that, wherever, shows as a change of what was seen, and spares its session. All tombstones are put before
+   * anything is erased, which may take long: until its tombstone is there, a session may still be opened again.
+   */
+  async function removePage(
+    ids: readonly string[],
+    filters: readonly Filter[],
+  ): Promise<CleanupResult & { missing: readonly string[] }> {
+    const result = { deletedSessions: 0, deletedTasks: 0, missing: [] as readonly string[] }
+    const examined: Found[] = []
+    for (const id of ids) {
+      const found = await examine(id, filters)
+      if (found) examined.push(found)
+    }
+    if (examined.length === 0) return result
+    const missing = await storeFirst()
+    if (missing.length > 0) return { ...result, missing }
+    const condemned: Found[] = []
+    for (const found of examined) {
+      if (await deletion.condemnUnlessTouched(found.sessionId, found)) condemned.push(found)
+    }
+    for (const found of condemned) {
+      await deletion.finish(found.sessionId, found.stamp)
+      result.deletedSessions++
+      result.deletedTasks += found.tasks
+    }
+    return result
+  }
+
+  /** Stops where an instance is missing, and names it: what was removed until then is removed. */
   async function removeExpired(
     days: RetentionDays,
-    { spared, dryRun }: { spared: ReadonlySet<string>; dryRun: boolean },
-  ): Promise<CleanupResult> {
+    spared: ReadonlySet<string>,
+  ): Promise<{ removed: CleanupResult; missing: readonly string[] }> {
+    const removed = { deletedSessions: 0, deletedTasks: 0 }
+    for (const filters of expired(days)) {
+      for await (const ids of sessionsOf(filters)) {
+        const { missing, ...page } = await removePage(
+          ids.filter((id) => !spared.has(id)),
+          filters,
+        )
+        removed.deletedSessions += page.deletedSessions
+        removed.deletedTasks += page.deletedTasks
+        if (missing.length > 0) return { removed, missing }
+      }
+    }
+    return { removed, missing: [] }
+  }
+
+  async function countExpired(days: RetentionDays, spared: ReadonlySet<string>): Promise<CleanupResult> {
     const result = { deletedSessions: 0, deletedTasks: 0 }
     for (const filters of expired(days)) {
       for await (const ids of sessionsOf(filters)) {
         for (const sessionId of ids) {
           if (spared.has(sessionId)) continue
-          const removed = dryRun
-            ? await router.records(tasks).count(tasks, [ofSession(sessionId)])
-            : await removeExamined(sessionId, filters)
-          if (removed === null) continue
           result.deletedSessions++
-          result.deletedTasks += removed
+          result.deletedTasks += await router.records(tasks).count(tasks, [ofSession(sessionId)])
         }
       }
     }
     return result
   }
 
-  /** Everybody's rows are stored before anything is examined; names the instances that may hold newer ones. */
+  /** Everybody's rows are stored; names the instances that may hold newer ones. */
   async function storeFirst(): Promise<readonly string[]> {
     const [own, { missing }] = await Promise.all([buffer.flush([sessions, tasks]), storedByAll()])
     for (const { failure } of own.values()) if (failure) throw failure
@@ -149,10 +196,13 @@ export function createRetention({
 
   async function cleanup(days: RetentionDays, { dryRun }: { dryRun: boolean }): Promise<CleanupResult> {
     const spared = heldHere()
-    const missing = dryRun ? [] : await storeFirst()
-    if (missing.length === 0) return removeExpired(days, { spared, dryRun })
+    if (dryRun) return countExpired(days, spared)
+    const { removed, missing } = await removeExpired(days, spared)
+    if (missing.length === 0) return removed
+    const { deletedSessions: done } = removed
+    const what = done === 0 ? 'Nothing was' : `No more than ${done} sessions were`
     throw new AppError('BACKEND_UNAVAILABLE', {
-      detail: 'Nothing was removed: some instances did not store what they hold, which may be newer.',
+      detail: `${what} removed: some instances did not store what they hold, which may be newer.`,
       members: { missing_instances: missing },
       retryAfterSeconds: RETRY_AFTER_S,
     })
@@ -241,15 +291,18 @@ export function createRetention({
     cleanup,
     async run() {
       const spared = heldHere()
-      const missing = await storeFirst()
+      const { removed, missing: notStored } = await removeExpired(configured, spared)
+      // What stays incomplete or parentless may lack what others have yet to store.
+      const missing = notStored.length > 0 ? notStored : await storeFirst()
       if (missing.length > 0) {
         log.warn('retention put off: some instances did not store what they hold', {
           meta: { missing_instances: missing },
         })
-        return null
+        if (removed.deletedSessions === 0) return null
+        return { ...removed, incompleteSessions: 0, incompleteTasks: 0, parentlessTasks: 0 }
       }
       const result = {
-        ...(await removeExpired(configured, { spared, dryRun: false })),
+        ...removed,
         incompleteSessions: await purgeIncomplete(sessions, [{ op: 'visible' }]),
         incompleteTasks: await purgeIncomplete(tasks, []),
         parentlessTasks: await purgeOrphans(),

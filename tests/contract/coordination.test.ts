@@ -185,7 +185,7 @@ onEachBackend('coordination', 'coordination', (store, kind) => {
 
   describe('a tombstone', () => {
     beforeEach(() => store().execute('DELETE FROM tombstones'))
-    const unfinished = () => coordination().unfinishedTombstones(100)
+    const unfinished = () => coordination().unfinishedTombstones(0, 100)
 
     test('stands until its delete is finished', async () => {
       expect(await coordination().isBeingErased('c', 'g')).toBe(false)
@@ -236,8 +236,15 @@ onEachBackend('coordination', 'coordination', (store, kind) => {
         await coordination().putTombstone('c', group, stampOf(n))
         await store().execute(`UPDATE tombstones SET created_at = ${T0 - n} WHERE group_key = '${group}'`)
       }
-      const found = await coordination().unfinishedTombstones(2)
+      const found = await coordination().unfinishedTombstones(0, 2)
       expect(found.map(({ group }) => group)).toEqual(['z', 'y'])
+    })
+
+    test('whose delete goes on is told from one that was left, by its age on the clock of the database', async () => {
+      for (const group of ['left', 'goes-on']) await coordination().putTombstone('c', group, stampOf(1))
+      await store().execute(`UPDATE tombstones SET created_at = created_at - 40000 WHERE group_key = 'left'`)
+      const found = await coordination().unfinishedTombstones(30_000, 100)
+      expect(found.map(({ group }) => group)).toEqual(['left'])
     })
 
     test('of any group is told from its twins', async () => {
@@ -265,6 +272,18 @@ onEachBackend('coordination', 'coordination', (store, kind) => {
       await Promise.all(instances.map((instance, n) => instance.putFact('shared', `${n}`)))
       expect(await coordination().getFact('shared')).toMatch(/^[0-4]$/)
     })
+  })
+
+  test('a fact that is a number is added to by many at once, and nothing is lost', async () => {
+    const instances = await several(5)
+    await Promise.all(
+      instances.flatMap((one, n) => [1, 2, 3].map((by) => one.addFact('number', by * 10 ** n))),
+    )
+    expect(await coordination().getFact('number')).toBe('66666')
+    const large = 2 ** 50
+    await coordination().addFact('number', large)
+    expect(await coordination().getFact('number')).toBe(`${large + 66666}`)
+    expect(await coordination().getFact('Number')).toBeNull()
   })
 
   test('restores are listed with the newest first, and counted', async () => {

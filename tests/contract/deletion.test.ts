@@ -152,9 +152,28 @@ onEachBackend('deletes and retention', 'coordination', (store) => {
       const { deletion } = instance()
       await write(session('a'), task('a', 1), task('a', 2, later))
       await coordination().putTombstone(sessions.name, 'a', stampOf(5))
+      // Put a moment ago, it is whoever put it that removes the rows.
+      await deletion.resume()
+      expect(await rowsOf('a')).toBe(3)
+      await store().execute('UPDATE tombstones SET created_at = created_at - 30000')
       await deletion.resume()
       expect(await coordination().isBeingErased(sessions.name, 'a')).toBe(false)
       expect(await rowsOf('a')).toBe(1)
+    })
+
+    test('answers all that was there, also where another one of the same session takes some of it', async () => {
+      await write(session('a'), task('a', 1), task('a', 2), task('a', 3))
+      const inner = coordination()
+      const { deletion } = instance({
+        coordination: {
+          async putTombstone(...args) {
+            await inner.putTombstone(...args)
+            await records().erase(tasks, 'a', args[2], 2)
+          },
+        },
+      })
+      expect(await deletion.remove('a')).toEqual({ status: 'deleted', deletedTasks: 3 })
+      expect(await rowsOf('a')).toBe(0)
     })
 
     test('is forgotten when nothing older can come, and not while it is unfinished', async () => {
@@ -212,6 +231,71 @@ onEachBackend('deletes and retention', 'coordination', (store) => {
       })
       expect(await rowsOf('a')).toBe(3)
       expect(await hasTombstone('a')).toBe(false)
+    })
+
+    test('lets the others store for each page, after it looked: what they accepted during the look is spared', async () => {
+      const ids = Array.from({ length: 101 }, (_, n) => `s${String(n).padStart(3, '0')}`)
+      for (const id of ids) await old(id)
+      const inner = coordination()
+      /** What another instance has accepted, and not stored yet. */
+      const held: Row[] = []
+      let stores = 0
+      const { retention } = instance({
+        coordination: {
+          async stampsOf(...args) {
+            const found = await inner.stampsOf(...args)
+            if (args[1] === 's000') held.push(reopening('s000'))
+            if (args[1] === 's050') held.push(task('s050', 3, later))
+            // Examined long after the first page's look, in another one.
+            if (args[1] === 's100') held.push(reopening('s100'))
+            return found
+          },
+        },
+        async storedByAll() {
+          stores++
+          await write(...held.splice(0))
+          return { missing: [] }
+        },
+      })
+      expect(await retention.cleanup(DAYS, { dryRun: false })).toEqual({
+        deletedSessions: 98,
+        deletedTasks: 196,
+      })
+      expect(await Promise.all(['s000', 's050', 's100', 's001'].map(rowsOf))).toEqual([3, 4, 3, 0])
+      expect(await Promise.all(['s000', 's050', 's100'].map(hasTombstone))).toEqual([false, false, false])
+      expect(stores).toBe(2)
+    })
+
+    test('asks nobody to store where nothing is old, and stops at the page for which one is missing', async () => {
+      let stores = 0
+      const { retention } = instance({
+        storedByAll: async () => ({ missing: ++stores > 1 ? ['two'] : [] }),
+      })
+      await write(session('open', { fields: { status: 'processing' } }), task('open', 1))
+      expect(await retention.cleanup(DAYS, { dryRun: false })).toMatchObject({ deletedSessions: 0 })
+      expect(stores).toBe(0)
+      for (let n = 0; n < 101; n++) await write(session(`s${n}`))
+      expect(await retention.run()).toMatchObject({ deletedSessions: 100 })
+      const failure = await retention.cleanup(DAYS, { dryRun: false }).catch((error) => error)
+      expect(failure).toMatchObject({ code: 'BACKEND_UNAVAILABLE', members: { missing_instances: ['two'] } })
+      expect(await retention.cleanup(DAYS, { dryRun: true })).toMatchObject({ deletedSessions: 1 })
+    })
+
+    test('puts all tombstones of a page before it erases anything, and counts what another one erases', async () => {
+      for (const id of ['a', 'b', 'c']) await old(id)
+      const inner = records()
+      const marked: boolean[] = []
+      const { retention } = instance({
+        records: {
+          async erase(...args) {
+            marked.push(await hasTombstone('c'))
+            if (args[0] === tasks) await inner.erase(...args)
+            return inner.erase(...args)
+          },
+        },
+      })
+      expect(await retention.run()).toMatchObject({ deletedSessions: 3, deletedTasks: 6 })
+      expect(new Set(marked)).toEqual(new Set([true]))
     })
 
     for (const at of ['stampsOf', 'putTombstoneIfUnchanged'] as const) {

@@ -145,7 +145,7 @@ onEachBackend('what instances know of each other', 'coordination', (store) => {
 
   test('rows that came from journals are added up, also where all instances start at once', async () => {
     const instances = await several(4)
-    const counts = instances.map((one, n) => createReplayedRows({ coordination: one, instanceId: `i-${n}` }))
+    const counts = instances.map((one) => createReplayedRows({ coordination: one }))
     const whole = counts[0]!
     expect(await whole.total()).toBe(0)
     await Promise.all(counts.flatMap((one, n) => [one.add(n * 10), one.add(1), one.add(0)]))

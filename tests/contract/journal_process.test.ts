@@ -18,17 +18,24 @@ const CHILD = new URL('../support/journal_process.ts', import.meta.url).pathname
 const ROUNDS = 10
 
 let place: JournalFolder
+const children: Bun.Subprocess[] = []
 beforeEach(() => {
   place = journalFolder()
 })
-afterEach(() => place.drop())
+afterEach(async () => {
+  for (const child of children) child.kill('SIGKILL')
+  await Promise.all(children.splice(0).map((child) => child.exited))
+  place.drop()
+})
 
 function spawn(what: 'hold' | 'commit' | 'look', durability = 'normal') {
-  return Bun.spawn([process.execPath, CHILD, place.folder, what, durability], {
-    stdin: 'ignore',
+  const child = Bun.spawn([process.execPath, CHILD, place.folder, what, durability], {
+    stdin: 'pipe',
     stdout: 'pipe',
-    stderr: 'inherit',
+    stderr: 'ignore',
   })
+  children.push(child)
+  return child
 }
 
 /** The lines that a process printed, until `enough` says so or it ends. */
@@ -109,7 +116,7 @@ describe.each(['full', 'normal'])('killed while it commits (%s)', (durability) =
     for (let round = 0; round < ROUNDS; round++) {
       const child = spawn('commit', durability)
       // Some rounds end within the first checkpoint, some behind it.
-      const output = await linesOf(child, (lines) => lines.length > 1 + round * 40)
+      const output = await linesOf(child, (lines) => lines.length > 1 + round * 15)
       child.kill('SIGKILL')
       const [first, ...numbers] = await output.rest()
       await child.exited

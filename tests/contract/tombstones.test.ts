@@ -12,7 +12,7 @@ import { until } from '../support/waiting.ts'
 onEachBackend('tombstones', 'coordination', (store, kind) => {
   const coordination = (): Coordination => store().backend.coordination!
   const records = () => store().backend.records!
-  const unfinished = () => coordination().unfinishedTombstones(100)
+  const unfinished = () => coordination().unfinishedTombstones(0, 100)
   const stampOfGroup = async (group: string) =>
     (await coordination().tombstonesOf(sessions.name, [group])).get(group)
   const age = (group: string, ms: number) =>

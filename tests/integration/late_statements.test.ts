@@ -225,6 +225,8 @@ for (const server of sqlServers) {
         total_tasks: 20,
       })
       expect((await on.allTasks('reopened')).length).toBe(20)
+      expect((await on.session('task-only')).body).toMatchObject({ metadata: { of: 'task-only' } })
+      expect((await on.allTasks('task-only')).length).toBe(20)
       expect((await on.session('expired')).status).toBe(404)
       expect(await on.balance()).toMatchObject({ buffered: 0, dead_lettered: 0, lost: 0 })
     }

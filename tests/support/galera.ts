@@ -223,8 +223,9 @@ async function freshDatabase(urls: readonly string[], pools: readonly Pool[]): P
 
 async function identifyCluster(urls: readonly string[]): Promise<string> {
   const words = await Promise.all(urls.map((uri) => withConnection(uri, versionOf)))
-  if (urls.length < 2) throw new Error('it names one node only')
-  return `MariaDB ${words[0]}, ${urls.length} nodes`
+  if (urls.length !== NODES) throw new Error(`it names ${urls.length} nodes, and ${NODES} are needed`)
+  const missing = await missingGalera()
+  return `MariaDB ${words[0]}, ${NODES} nodes${missing ? `, but none is killed: ${missing}` : ''}`
 }
 
 async function versionOf(connection: { query: Pool['query'] }): Promise<string> {

@@ -17,11 +17,15 @@ export interface Health {
 export interface Conservation {
   collection: string
   accepted: number
+  transferred_in: number
   stored: number
   merged: number
   voided: number
   dead_lettered: number
+  transferred_out: number
+  lost: number
   buffered: number
+  in_flight: number
   balanced: boolean
 }
 
@@ -89,8 +93,10 @@ export function instance(service: Service): Instance {
     async balance() {
       const { conservation } = (await health()).buffer
       const unbalanced = conservation.filter((figures) => {
-        const { accepted, stored, merged, voided, dead_lettered, buffered } = figures
-        return !figures.balanced || accepted !== stored + merged + voided + dead_lettered + buffered
+        const { stored, merged, voided, dead_lettered, transferred_out, lost, buffered, in_flight } = figures
+        const gone = stored + merged + voided + dead_lettered + transferred_out + lost
+        const come = figures.accepted + figures.transferred_in
+        return !figures.balanced || come !== gone + buffered + in_flight
       })
       if (unbalanced.length > 0) throw new Error(`rows are unaccounted for: ${JSON.stringify(unbalanced)}`)
       return conservation.find(({ collection }) => collection === 'translation_tasks')!

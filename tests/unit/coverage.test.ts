@@ -17,8 +17,8 @@ function table(...others: string[]) {
     rows: new Map<string, InstanceRecord>(),
     lists: 0,
     requests: 0,
-    /** Thrown by the requests to come, one after the other. */
-    failures: [] as Error[],
+    /** Thrown by the next request. */
+    failure: null as Error | null,
     /** While set, a list waits for it. */
     gate: null as Promise<void> | null,
     down: false,
@@ -30,7 +30,7 @@ function table(...others: string[]) {
     change(id: string, more: Partial<InstanceRecord>) {
       it.rows.set(id, { ...it.rows.get(id)!, ...more })
     },
-    /** The instance has done all that was asked of it. */
+    /** The instance has done all that was asked of it; `written` are its sums. */
     report(id: string, written: Record<string, number> = {}) {
       it.change(id, { flushDone: it.rows.get(id)!.flushWanted, flushReport: written })
     },
@@ -56,7 +56,8 @@ function table(...others: string[]) {
       },
       async requestFlush(by) {
         it.requests++
-        const failure = it.failures.shift()
+        const { failure } = it
+        it.failure = null
         if (failure) throw failure
         for (const [id, row] of it.rows)
           if (id !== by && row.state !== 'gone') it.change(id, { flushWanted: row.flushWanted + 1 })
@@ -89,7 +90,7 @@ test('waits until each of the others has done what was asked after the call, and
   const one = call(t)
   await t.pass(500)
   expect(t.requests).toBe(1)
-  t.report('a', { tasks: 3, sessions: 1 })
+  t.report('a', { tasks: 102, sessions: 1 })
   await t.pass(500)
   expect(one.ended).toBe(false)
   t.report('b', { tasks: 4 })
@@ -189,15 +190,27 @@ test('looks once for all who wait, each with a time of its own, and not at all w
   expect(t.lists - after).toBeLessThanOrEqual(1)
 })
 
-test('a deadlock is no outage: it is asked again', async () => {
+test("what another's request made an instance write counts for all who wait for it, though a later one found nothing", async () => {
   const t = table('a')
-  t.failures = [1, 2].map(() => new BackendError('conflict', '1213', 'deadlock'))
+  t.report('a', { tasks: 900, sessions: 5 })
   const one = call(t)
   await settle()
-  t.report('a')
+  t.report('a', { tasks: 1000, sessions: 5 })
+  // Before anybody looks: another one asked, and there was nothing left to write.
+  t.change('a', { flushWanted: 2 })
+  t.report('a', { tasks: 1000, sessions: 5 })
   await t.pass(100)
-  expect((await one.result).missing).toEqual([])
-  expect(t.requests).toBe(3)
+  expect((await one.result).written).toEqual({ tasks: 100, sessions: 0 })
+})
+
+test('what an instance wrote since it was started anew counts as a whole', async () => {
+  const t = table('a')
+  t.report('a', { tasks: 900 })
+  const one = call(t)
+  await settle()
+  t.report('a', { tasks: 7 })
+  await t.pass(100)
+  expect((await one.result).written).toEqual({ tasks: 7 })
 })
 
 test('an outage is thrown, at the call and while it waits; then it works again', async () => {
@@ -211,7 +224,7 @@ test('an outage is thrown, at the call and while it waits; then it works again',
   await t.pass(100)
   await expect(one.result).rejects.toMatchObject({ kind: 'outage' })
   t.down = false
-  t.failures = [new BackendError('outage', '1290', 'read only')]
+  t.failure = new BackendError('outage', '1290', 'read only')
   await expect(t.coverage.storedByAll({ timeoutMs: 3000 })).rejects.toMatchObject({ code: '1290' })
   const again = call(t)
   await settle()

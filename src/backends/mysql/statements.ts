@@ -2,6 +2,7 @@
 import clock_read from '../../../sql/mysql/clock_read.sql' with { type: 'text' }
 import dead_letter_delete_group from '../../../sql/mysql/dead_letter_delete_group.sql' with { type: 'text' }
 import dead_letter_put from '../../../sql/mysql/dead_letter_put.sql' with { type: 'text' }
+import fact_add from '../../../sql/mysql/fact_add.sql' with { type: 'text' }
 import fact_get from '../../../sql/mysql/fact_get.sql' with { type: 'text' }
 import fact_put from '../../../sql/mysql/fact_put.sql' with { type: 'text' }
 import instance_dismiss from '../../../sql/mysql/instance_dismiss.sql' with { type: 'text' }
@@ -59,6 +60,7 @@ export const coordinationTexts: CoordinationTexts = {
   tombstone_purge,
   dead_letter_put,
   dead_letter_delete_group,
+  fact_add,
   fact_get,
   fact_put,
   restore_put,

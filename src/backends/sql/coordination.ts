@@ -18,6 +18,7 @@ export type CoordinationTexts = InstanceTexts &
     | 'lease_take'
     | 'lease_read'
     | 'lease_release'
+    | 'fact_add'
     | 'fact_get'
     | 'fact_put'
     | 'restore_put'
@@ -71,6 +72,9 @@ export function createCoordination({
     },
     async putFact(name, json) {
       await session.run(sql.fact_put(name, json))
+    },
+    async addFact(name, by) {
+      await session.run(sql.fact_add(name, String(by)))
     },
 
     async putRestore({ sessionId, tasksCount, instanceId, restoredAtMs, ok }) {

@@ -85,8 +85,8 @@ export function createTombstones({ dialect, session, sql }: TombstonesOptions): 
       return stamps
     },
 
-    async unfinishedTombstones(limit) {
-      return (await session.all(sql.tombstone_unfinished(limit))).map(decodeTombstone)
+    async unfinishedTombstones(ageMs, limit) {
+      return (await session.all(sql.tombstone_unfinished(ageMs, limit))).map(decodeTombstone)
     },
 
     async unrepeatedTombstones(ageMs, limit) {
