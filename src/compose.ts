@@ -1,6 +1,6 @@
 /** Puts the house together: config → backends → router → buffer → slices → jobs; closes them in reverse. */
 import { createApp } from './app.ts'
-import { openBackend, openJournals, warnOfRowsLeft } from './backends/catalog.ts'
+import { openBackend, openJournals, rowsLeftInJournal, warnOfRowsLeft } from './backends/catalog.ts'
 import type { Coordination } from './backends/coordination.ts'
 import { type BackendMonitor, guardedCoordination, watchBackend } from './backends/monitor.ts'
 import { heldBy } from './buffer/journal.ts'
@@ -147,26 +147,30 @@ export async function compose({
     log,
     onFlush: (...flush) => metrics.onFlush(...flush),
   })
+  /** Whether this instance's journal is held, or can't be for now. */
+  const { promise: owned, resolve: own } = Promise.withResolvers<boolean>()
+  const journals = { folder: `${config.service.data_dir}/journal`, instanceId }
   const replayedRows = createReplayedRows({ coordination, instanceId })
   const recovery =
     config.buffer.journal === 'off' || role === 'migrate'
       ? null
       : createJournalRecovery({
           store: await openJournals({
-            folder: `${config.service.data_dir}/journal`,
-            instanceId,
+            ...journals,
             durability: config.buffer.journal,
           }),
           ledger,
           buffer,
           collections: buffered,
           log,
+          onUnusable: () => own(false),
           async onAdopted(id, rows) {
             await coordination.signOffInstance(id)
             await replayedRows.add(rows)
           },
         })
   let journalRead = recovery === null
+  if (recovery === null) own(true)
   const sizes = createStorageSizes({ backends: router.backends, log })
   metrics = createMetrics({
     buffer() {
@@ -197,7 +201,8 @@ export async function compose({
   /** At first contact: the tables are there, the instance gets its number. */
   async function onPrepared(name: string): Promise<void> {
     if (role === 'migrate' || monitors.get(name) !== home) return
-    await registry.register()
+    // Another process may be this instance: only who holds the journal speaks for it.
+    if (await owned) await registry.register()
     await clock.sample()
   }
 
@@ -300,9 +305,19 @@ export async function compose({
     }
   }
 
+  /** Rows that were promised to be safe must not be forgotten by a setting. */
+  async function lookForJournal(): Promise<void> {
+    const rows = await rowsLeftInJournal(journals)
+    if (!rows) return
+    const fault = `BUFFER_JOURNAL is off, and a journal of before holds ${rows} rows that are stored nowhere else: start once with full or normal`
+    ledger.tell(fault)
+    log.error(fault, { meta: { rows } })
+  }
+
   /** What a life before left comes first; then the others may count on this instance. */
   async function takeUp(): Promise<void> {
     const whole = await recovery?.open((state) => {
+      own(true)
       stamps.resume(state.highWater)
       if (state.instanceNumber !== null) registry.assume(state.instanceNumber)
       if (state.clockOffsetMs !== null) clock.assume(state.clockOffsetMs)
@@ -339,6 +354,11 @@ export async function compose({
       sizes.start()
       census.start()
       takeUp().catch(fail)
+      if (config.buffer.journal === 'off') {
+        lookForJournal().catch((error) =>
+          log.error('the journal of before cannot be looked into', { meta: { error: messageOf(error) } }),
+        )
+      }
       const look = () => {
         looked = true
       }

@@ -35,6 +35,14 @@ export async function openJournals(options: {
   return (await import('./sqlite/journal.ts')).openJournals(options)
 }
 
+/** Rows that a journal of before still holds, while none is kept; null where there is no journal. */
+export async function rowsLeftInJournal(options: {
+  folder: string
+  instanceId: string
+}): Promise<number | null> {
+  return (await import('./sqlite/left_behind.ts')).rowsLeftInJournal(options)
+}
+
 interface RowsLeftOptions {
   collections: readonly Collection[]
   backends: Readonly<Record<string, BackendSpec>>

@@ -36,6 +36,8 @@ interface RecoveryOptions {
   buffer: WriteBuffer
   collections: readonly Collection[]
   log: Logger
+  /** This instance's journal can't be opened for now; it is tried again. */
+  onUnusable(): void
   /** Everything of that instance is here now: nobody needs to wait for it. */
   onAdopted(instanceId: string, rows: number): Promise<void>
 }
@@ -74,6 +76,7 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
         if (error.kind === 'locked' && ++locked >= LOCK_ATTEMPTS) throw error
         if (error.kind !== 'locked') {
           ledger.fail(error.message)
+          options.onUnusable()
           log.error('the journal cannot be opened: nothing is accepted', { meta: { error: error.message } })
         }
         await pause(error.kind === 'locked' ? LOCK_PAUSE_MS : DISK_PAUSE_MS)
@@ -207,6 +210,7 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
         }
       }
       await ledger.settled()
+      ledger.loaded()
       if (replayed > 0) log.info('rows came back from the journal', { meta: { rows: replayed } })
       return !stopped
     },

@@ -20,6 +20,8 @@ export interface Lane {
   /** Rows that are held in any state. */
   held(): number
   flush(): Promise<FlushReport>
+  /** Why the last flush failed; null where it did not. */
+  failure(): string | null
   /** A flush that nobody waits for; while a retry is due it is left to that. */
   flushSoon(): void
   /** The backend is up again: tries at once. */
@@ -58,6 +60,7 @@ export function createLane(options: LaneOptions): Lane {
   let unattended = false
   let again = false
   let looking = false
+  let failure: string | null = null
   const batch = createBatchSize({
     startRows: config.max_buffer_size,
     minRows: config.min_batch_rows,
@@ -122,6 +125,7 @@ export function createLane(options: LaneOptions): Lane {
 
   async function flush(): Promise<FlushReport> {
     const report = await flusher.flush()
+    failure = report.failure && messageOf(report.failure)
     if (report.failure) retryLater(report.failure)
     else {
       backoff.reset()
@@ -186,6 +190,7 @@ export function createLane(options: LaneOptions): Lane {
       const { live, draining, parked } = partition.rows()
       return live + draining + parked
     },
+    failure: () => failure,
     flush,
     flushSoon,
     retryNow() {

@@ -29,6 +29,8 @@ export interface Intake {
 
 export interface JournalStatus {
   durability: 'full' | 'normal' | 'off'
+  /** Records of a life before are being read: the counts know of more rows than the buffer. */
+  loading: boolean
   /** Why nothing can be accepted, in words; null where all is well. */
   failure: string | null
   /** Damage that was found at the start. */
@@ -47,6 +49,10 @@ export interface Ledger {
   counts(collection: Collection): Readonly<JournalCounts>
   /** Begins to write to a journal that was opened; its counts go on. */
   use(journal: Journal, opened: OpenedJournal): void
+  /** Its records are all in the buffer: counts and rows agree from now on. */
+  loaded(): void
+  /** Something is wrong that an operator should see; what is accepted is safe nonetheless. */
+  tell(fault: string): void
   /** The journal can't be opened: nothing is accepted. */
   fail(reason: string): void
   status(): JournalStatus
@@ -84,6 +90,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const { durability, log } = options
   const counts = new Map(options.collections.map(({ name }) => [name, emptyCounts()]))
   let journal: Journal | null = null
+  let loading = false
   let failure: string | null = durability === 'off' ? null : 'The journal is not open yet.'
   let faults: readonly string[] = []
   let lastId = 0
@@ -210,6 +217,7 @@ export function createLedger(options: LedgerOptions): Ledger {
 
     use(opened, { state, lastId: greatest, faults: found }) {
       journal = opened
+      loading = true
       failure = null
       faults = found
       lastId = Math.max(lastId, greatest)
@@ -217,10 +225,16 @@ export function createLedger(options: LedgerOptions): Ledger {
         counts.set(collection, { ...emptyCounts(), ...known })
       }
     },
+    loaded() {
+      loading = false
+    },
+    tell(fault) {
+      faults = [...faults, fault]
+    },
     fail(reason) {
       failure = reason
     },
-    status: () => ({ durability, failure, faults, sizeBytes: journal?.sizeBytes() ?? 0 }),
+    status: () => ({ durability, loading, failure, faults, sizeBytes: journal?.sizeBytes() ?? 0 }),
 
     close() {
       if (!journal) return

@@ -37,6 +37,8 @@ export interface CollectionStatus {
   inFlight: number
   /** Refused rows that no dead letter may hold. */
   parked: number
+  /** Why the last flush failed, until one succeeds. */
+  failure: string | null
   bytes: number
   oldestAtMs: number | null
   counts: Readonly<JournalCounts>
@@ -288,6 +290,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
           rows: lane.held(),
           inFlight: lane.partition.rows().draining,
           parked: lane.partition.rows().parked,
+          failure: lane.failure(),
           bytes: lane.partition.bytes(),
           oldestAtMs: lane.partition.oldestAtMs(),
           counts: ledger.counts(lane.collection),

@@ -72,8 +72,13 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
     log.warn('registered anew: this instance had been forgotten', { meta: { number } })
   }
 
+  async function register(): Promise<void> {
+    number = await coordination.registerInstance(sign())
+    inTable = true
+  }
+
   async function touch(): Promise<void> {
-    if (!inTable || stopped || signs.size >= SIGNS_AT_ONCE) return
+    if (stopped || signs.size >= SIGNS_AT_ONCE) return
     const writing = writeSign()
     signs.add(writing)
     await writing
@@ -82,6 +87,10 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
 
   async function writeSign(): Promise<void> {
     try {
+      if (!inTable) {
+        if (isUp()) await register()
+        return
+      }
       const known = await coordination.touchInstance(sign())
       if (!known && !stopped) await reregister()
       lost = false
@@ -126,10 +135,7 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
     assume(known) {
       number ??= known
     },
-    async register() {
-      number = await coordination.registerInstance(sign())
-      inTable = true
-    },
+    register,
     number() {
       if (number === null) throw new TypeError('the instance has no number yet')
       return number

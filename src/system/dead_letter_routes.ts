@@ -19,6 +19,8 @@ interface DeadLetterRoutesOptions {
 const PATH = '/api/v1/system/dead-letters'
 const PROBLEMS = ['BACKEND_UNAVAILABLE'] as const
 const MAX_IDS = 1000
+/** What is to be selected stands in the body: a filter in the query would be ignored, and everything matched. */
+const noQuery = z.strictObject({})
 const CURSOR = 'dead_letters'
 const LETTER_ID = '01999999-0000-7000-8000-000000000000'
 
@@ -164,7 +166,7 @@ export function deadLetterRoutes(router: Router, options: DeadLetterRoutesOption
         'Tries the rows of dead letters again, after what refused them was mended. A row that is stored, or had been superseded, loses its letter; one that is refused again keeps it, with an attempt more. What was accepted later is never overwritten. Letters that fail while it runs are not part of it. Where the write buffer is full, or the backend fails, it stops and answers what was done.',
       tags: ['System'],
       problems: [...PROBLEMS, 'BUFFER_FULL', 'JOURNAL_UNAVAILABLE', 'NOT_READY', 'SHUTTING_DOWN'],
-      request: { body: selectionBody },
+      request: { query: noQuery, body: selectionBody },
       responses: { 200: json(replayedAnswer, 'What was replayed.') },
     },
     async (c) => {
@@ -185,7 +187,7 @@ export function deadLetterRoutes(router: Router, options: DeadLetterRoutesOption
         'Removes dead letters for good. Letters that fail, or fail again, while it runs are not part of it.',
       tags: ['System'],
       problems: PROBLEMS,
-      request: { body: selectionBody },
+      request: { query: noQuery, body: selectionBody },
       responses: { 200: json(purgedAnswer, 'What was removed.') },
     },
     async (c) => {

@@ -59,6 +59,9 @@ export const healthAnswer = z
         .number()
         .nullable()
         .meta({ description: 'Age of the oldest row that is not stored yet.', example: 12.3 }),
+      failures: z
+        .array(z.string())
+        .meta({ description: 'Why rows can not be stored for now; empty where all is well.', example: [] }),
       conservation: z.array(conservation),
     }),
     journal: z.object({
@@ -91,14 +94,23 @@ export function healthOf(options: HealthOptions): z.infer<typeof healthAnswer> {
   const nowMs = options.nowMs()
   const buffer = options.buffer()
   const backends = options.backends()
+  const { loading } = options.journal()
   const journal = journalOf(options)
+  const failures = buffer.collections.flatMap(({ collection, failure, parked }) => [
+    ...(failure === null ? [] : [`${collection}: ${failure}`]),
+    ...(parked === 0 ? [] : [`${collection}: ${parked} refused rows wait for room among the dead letters`]),
+  ])
+  const isStoring = failures.length === 0
   const allUp = backends.every(({ state }) => state === 'up')
   const rowsOf = (name: string) => buffer.collections.find(({ collection }) => collection === name)?.rows ?? 0
   const oldest = Math.min(
     ...buffer.collections.map(({ oldestAtMs }) => oldestAtMs ?? Number.POSITIVE_INFINITY),
   )
   return {
-    status: allUp && (journal.status === 'healthy' || journal.status === 'off') ? 'healthy' : 'degraded',
+    status:
+      allUp && isStoring && (journal.status === 'healthy' || journal.status === 'off')
+        ? 'healthy'
+        : 'degraded',
     database: allUp ? 'healthy' : 'unhealthy',
     buffer: {
       sessions_count: rowsOf('translation_sessions'),
@@ -108,12 +120,14 @@ export function healthOf(options: HealthOptions): z.infer<typeof healthAnswer> {
       usage_percent: Math.round((buffer.rows / buffer.capacityRows) * 1000) / 10,
       last_flush: buffer.lastFlushAtMs === null ? null : formatTime(buffer.lastFlushAtMs),
       oldest_age_seconds: Number.isFinite(oldest) ? Math.max(0, nowMs - oldest) / 1000 : null,
+      failures,
       conservation: buffer.collections.map(({ collection, rows, inFlight, counts }) => ({
         collection,
         ...counts,
-        buffered: rows - inFlight,
+        buffered: (loading ? heldBy(counts) : rows) - inFlight,
         in_flight: inFlight,
-        balanced: heldBy(counts) === rows,
+        // While a journal is read, the rows that are still in it count as well.
+        balanced: loading || heldBy(counts) === rows,
       })),
     },
     journal,
@@ -132,6 +146,6 @@ export function healthOf(options: HealthOptions): z.infer<typeof healthAnswer> {
 function journalOf(options: HealthOptions): z.infer<typeof healthAnswer>['journal'] {
   const { durability, failure, faults, sizeBytes } = options.journal()
   const working = faults.length > 0 ? 'damaged' : 'healthy'
-  const status = durability === 'off' ? 'off' : failure !== null ? 'failing' : working
+  const status = durability === 'off' && faults.length === 0 ? 'off' : failure !== null ? 'failing' : working
   return { durability, status, detail: failure, faults: [...faults], bytes: sizeBytes }
 }

@@ -15,6 +15,8 @@ export interface BufferFigures {
     oldestAgeSeconds: number
     batchRows: number
     drainRate: number
+    /** Why the last flush failed; null where it did not. */
+    failure: string | null
     /** Where rows came from and went, ever since the journal began. */
     counts: Readonly<Record<string, number>>
   }[]
@@ -139,6 +141,12 @@ export function gauges(registers: Registry[], sources: MetricSources): void {
     'Refused rows that stay buffered, because their session has too many dead letters',
     ['type'],
     each(({ parked }) => parked),
+  )
+  gauge(
+    'persistence_flush_failing',
+    'Whether the last flush failed',
+    ['type'],
+    each(({ failure }) => (failure === null ? 0 : 1)),
   )
   gauge(
     'persistence_drain_rows_per_second',

@@ -1,9 +1,13 @@
 /** Damage of every kind: what is intact comes back, what is not is counted, and nothing is thrown. */
+import { Database } from 'bun:sqlite'
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import {
   copyFileSync,
   existsSync,
+  mkdirSync,
   readFileSync,
+  renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   truncateSync,
@@ -240,6 +244,17 @@ describe('the database', () => {
     const { read } = openDamaged({ accepted: 1000, mayLose: 0 })
     expect(read).toHaveLength(1000)
   })
+
+  test('whose list of free pages names one in use is damaged, though every record can be read', () => {
+    const journal = place.journal()
+    journal.open()
+    acceptRecords(journal, { count: 2000 })
+    remove(journal, { accepted: 2000, upTo: 1000 })
+    journal.close()
+    change(place.path, (bytes) => bytes.writeUInt32BE(2, 32))
+    const { faults, lostRows, read } = openDamaged({ accepted: 1000, mayLose: 0 })
+    expect([faults.length, lostRows, read.length]).toEqual([1, 0, 1000])
+  })
 })
 
 describe('the log', () => {
@@ -316,10 +331,44 @@ describe('the log', () => {
   test('with a page destroyed leaves what the file has of that page', () => {
     killed((journal) => {
       checkpointed(journal)
-      journal.commit({ put: [journalRecord(700)], remove: [], state: journalState({ accepted: 1500 }) })
+      const put = [journalRecord(700), journalRecord(1200)]
+      journal.commit({ put, remove: [], state: journalState({ accepted: 1500 }) })
     })
-    change(log(), (bytes) => bytes.fill(0xa5, WAL_HEADER + 24, WAL_HEADER + FRAME))
+    // The first frame is the state's, the last one ends the commit.
+    change(log(), (bytes) => bytes.fill(0xa5, WAL_HEADER + FRAME + 24, WAL_HEADER + FRAME * 2))
     openDamaged({ accepted: 1500, mayLose: 0 })
+  })
+
+  test('with a page damaged that was written again behind it has only what was written last', () => {
+    killed((journal) => {
+      checkpointed(journal)
+      journal.commit({ put: [journalRecord(1)], remove: [], state: journalState({ accepted: 1500 }) })
+      remove(journal, { accepted: 1500, upTo: 1 })
+    })
+    flip(log(), WAL_HEADER + FRAME * 2 - 20)
+    expect(openDamaged({ accepted: 1499, mayLose: 0 }).read).toHaveLength(1499)
+  })
+
+  test('beside a blank file, its own header damaged, still has what was written last', () => {
+    prepare()
+    const path = join(place.folder, 'blank')
+    const blank = new Database(path)
+    blank.run('VACUUM')
+    blank.close()
+    renameSync(path, place.path)
+    flip(log(), 2)
+    openDamaged({ accepted: 1500, mayLose: 0 })
+  })
+
+  test('stays as it is while what is intact has no place to go to', () => {
+    prepare()
+    flip(log(), WAL_HEADER + FRAME + 24 + 4000)
+    const before = readFileSync(log())
+    mkdirSync(`${place.path}-salvaging`)
+    expect(() => place.journal().open()).toThrow("can't be used")
+    expect(readFileSync(log()).equals(before)).toBe(true)
+    rmdirSync(`${place.path}-salvaging`)
+    openDamaged({ accepted: 1500, mayLose: 1 })
   })
 
   test('behind a page destroyed is whole: what was removed there is not brought back', () => {

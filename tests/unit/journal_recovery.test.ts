@@ -67,6 +67,7 @@ function setUp(
     buffer: under.buffer,
     collections: recordCollections,
     log: { debug: note, info: note, warn: note, error: note },
+    onUnusable: () => undefined,
     async onAdopted(id, rows) {
       if (refusal.error) throw refusal.error
       adopted.push([id, rows])

@@ -99,7 +99,13 @@ describe('what is accepted', () => {
   test('without durability touches no journal, and is counted all the same', async () => {
     const under = createBufferUnderTest({ journal: null })
     const { buffer, store, ledger } = under
-    expect(ledger.status()).toEqual({ durability: 'off', failure: null, faults: [], sizeBytes: 0 })
+    expect(ledger.status()).toEqual({
+      durability: 'off',
+      loading: false,
+      failure: null,
+      faults: [],
+      sizeBytes: 0,
+    })
     await buffer.accept(tasks, accepted([task('a'), task('b'), task('a', 2)]))
     store.open()
     await buffer.flush()
@@ -206,7 +212,11 @@ describe('a commit that fails', () => {
     })
     journal!.always(null)
     await buffer.accept(tasks, accepted([part('a', 11)]))
-    expect(recordsOf(under).map(([, key]) => key).toSorted()).toEqual(['s/a', 's/b'])
+    expect(
+      recordsOf(under)
+        .map(([, key]) => key)
+        .toSorted(),
+    ).toEqual(['s/a', 's/b'])
     expectJournalled(under, 1)
     expect(under.told).toMatchObject({ accepted: 4, merged: 2 })
     buffer.stop()

@@ -1,7 +1,26 @@
 /** What an embedded store still holds that nothing is routed to any more. */
 import { Database } from 'bun:sqlite'
 import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Collection } from '../../collections/definition.ts'
+
+/** Rows in a journal that nobody reads; null where there is none. Opens it for reading alone. */
+export function rowsLeftInJournal({
+  folder,
+  instanceId,
+}: {
+  folder: string
+  instanceId: string
+}): number | null {
+  const path = join(folder, `${instanceId}.journal`)
+  if (!existsSync(path)) return null
+  const client = new Database(path, { readonly: true })
+  try {
+    return Number(client.query('SELECT COUNT(*) FROM records').values()[0]?.[0])
+  } finally {
+    client.close()
+  }
+}
 
 /** Rows by collection; empty where there is no file or no table. Opens it for reading alone. */
 export function rowsLeftIn(path: string, collections: readonly Collection[]): Record<string, number> {
