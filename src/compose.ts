@@ -1,6 +1,6 @@
 /** Puts the house together: config → backends → router → buffer → slices → jobs; closes them in reverse. */
 import { createApp } from './app.ts'
-import { openBackend, openJournals, rowsLeftInJournal, warnOfRowsLeft } from './backends/catalog.ts'
+import { openBackend, openJournals, warnOfJournalLeft, warnOfRowsLeft } from './backends/catalog.ts'
 import type { Coordination } from './backends/coordination.ts'
 import { type BackendMonitor, guardedCoordination, watchBackend } from './backends/monitor.ts'
 import { heldBy } from './buffer/journal.ts'
@@ -305,15 +305,6 @@ export async function compose({
     }
   }
 
-  /** Rows that were promised to be safe must not be forgotten by a setting. */
-  async function lookForJournal(): Promise<void> {
-    const rows = await rowsLeftInJournal(journals)
-    if (!rows) return
-    const fault = `BUFFER_JOURNAL is off, and a journal of before holds ${rows} rows that are stored nowhere else: start once with full or normal`
-    ledger.tell(fault)
-    log.error(fault, { meta: { rows } })
-  }
-
   /** What a life before left comes first; then the others may count on this instance. */
   async function takeUp(): Promise<void> {
     const whole = await recovery?.open((state) => {
@@ -354,11 +345,7 @@ export async function compose({
       sizes.start()
       census.start()
       takeUp().catch(fail)
-      if (config.buffer.journal === 'off') {
-        lookForJournal().catch((error) =>
-          log.error('the journal of before cannot be looked into', { meta: { error: messageOf(error) } }),
-        )
-      }
+      if (config.buffer.journal === 'off') warnOfJournalLeft({ ...journals, log, tell: ledger.tell })
       const look = () => {
         looked = true
       }

@@ -35,12 +35,24 @@ export async function openJournals(options: {
   return (await import('./sqlite/journal.ts')).openJournals(options)
 }
 
-/** Rows that a journal of before still holds, while none is kept; null where there is no journal. */
-export async function rowsLeftInJournal(options: {
+interface JournalLeftOptions {
   folder: string
   instanceId: string
-}): Promise<number | null> {
-  return (await import('./sqlite/left_behind.ts')).rowsLeftInJournal(options)
+  log: Logger
+  tell(fault: string): void
+}
+
+/** Rows that were promised to be safe must not be forgotten by a setting: the journal is off now. */
+export async function warnOfJournalLeft({ log, tell, ...place }: JournalLeftOptions): Promise<void> {
+  try {
+    const rows = (await import('./sqlite/left_behind.ts')).rowsLeftInJournal(place)
+    if (rows === 0) return
+    const fault = `BUFFER_JOURNAL is off, but a journal of before holds ${rows} rows: start once with full or normal`
+    tell(fault)
+    log.error(fault, { meta: { rows } })
+  } catch (error) {
+    log.error('the journal of before cannot be looked into', { meta: { error: messageOf(error) } })
+  }
 }
 
 interface RowsLeftOptions {

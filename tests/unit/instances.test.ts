@@ -48,12 +48,15 @@ test('an instance has no number before it is registered, and its own afterwards'
   expect(one.number()).toBe(0)
 })
 
-test('an instance gives a sign of life every second, with what it holds; none before it is registered', async () => {
-  const one = registry()
+test('an instance gives a sign of life every second, with what it holds; it registers once the database is up', async () => {
+  let isUp = false
+  const one = registry('one', { isUp: () => isUp })
   one.start()
   await pass(3000)
   expect(await rows()).toEqual([])
-  await one.register()
+  isUp = true
+  await pass(1000)
+  expect(one.registered()).toBe(true)
   await store.execute('UPDATE instances SET seen_at = 0')
   bufferedRows = 12
   await pass(1000)
@@ -97,7 +100,7 @@ test('an instance that signs off is gone; one that was never registered has noth
 
 test('a number that the journal knows will do until the first contact, which gives the one that counts', async () => {
   await registry('other').register()
-  const one = registry()
+  const one = registry('one', { isUp: () => false })
   one.assume(17)
   expect([one.registered(), one.number()]).toEqual([true, 17])
   one.start()

@@ -4,19 +4,13 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Collection } from '../../collections/definition.ts'
 
-/** Rows in a journal that nobody reads; null where there is none. Opens it for reading alone. */
-export function rowsLeftInJournal({
-  folder,
-  instanceId,
-}: {
-  folder: string
-  instanceId: string
-}): number | null {
+/** Rows in a journal that nobody reads; none where there is no file. Opens it for reading alone. */
+export function rowsLeftInJournal({ folder, instanceId }: { folder: string; instanceId: string }): number {
   const path = join(folder, `${instanceId}.journal`)
-  if (!existsSync(path)) return null
+  if (!existsSync(path)) return 0
   const client = new Database(path, { readonly: true })
   try {
-    return Number(client.query('SELECT COUNT(*) FROM records').values()[0]?.[0])
+    return Number(client.query('SELECT COUNT(*) FROM journal_records').values()[0]?.[0])
   } finally {
     client.close()
   }
