@@ -150,7 +150,7 @@ export async function compose({
   /** Whether this instance's journal is held, or can't be for now. */
   const { promise: owned, resolve: own } = Promise.withResolvers<boolean>()
   const journals = { folder: `${config.service.data_dir}/journal`, instanceId }
-  const replayedRows = createReplayedRows({ coordination, instanceId })
+  const replayedRows = createReplayedRows({ coordination })
   const recovery =
     config.buffer.journal === 'off' || role === 'migrate'
       ? null

@@ -250,6 +250,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
       const reports = await Promise.all(
         collections.map(async (collection) => [collection.name, await laneOf(collection).flush()] as const),
       )
+      if (reports.every(([, { failure }]) => !failure)) lastFlushAtMs = clock.nowMs()
       return new Map(reports)
     },
 

@@ -67,6 +67,8 @@ interface DeletionOptions {
 /** A delete of more tasks than this is answered before it is finished. */
 const MAX_TASKS_AT_ONCE = 100_000
 const CHUNK_ROWS = 2000
+/** How long each half of a delete is waited for: what is stored first, and the deleting itself. */
+const WAIT_MS = 2000
 const RESUME_AT_ONCE = 20
 /** A younger one is left to whoever put its tombstone. */
 const RESUME_AFTER_MS = 30_000
@@ -92,11 +94,6 @@ export function createDeletion(options: DeletionOptions): Deletion {
       total += erased
       if (erased < CHUNK_ROWS) return total
     }
-  }
-
-  async function erase(sessionId: string, stamp: Stamp): Promise<number> {
-    await coordination.putTombstone(sessions.name, sessionId, stamp)
-    return finish(sessionId, stamp)
   }
 
   /**
@@ -137,9 +134,29 @@ export function createDeletion(options: DeletionOptions): Deletion {
     return removedTasks
   }
 
-  /** What is buffered here is stored first, so that it is counted, and so that it exists. */
+  /**
+   * What is buffered here is stored first, so that it is counted. Not for long: with much of other sessions in
+   * the buffer it is voided where it is, which comes to the same.
+   */
   async function storeFirst(): Promise<void> {
-    for (const { failure } of (await buffer.flush([sessions, tasks])).values()) if (failure) throw failure
+    const stored = buffer.flush([sessions, tasks]).then((reports) => {
+      for (const { failure } of reports.values()) if (failure) throw failure
+    })
+    await inTime(stored)
+  }
+
+  /** What the work answers, or undefined where it takes longer than a caller should wait; it goes on then. */
+  async function inTime<T>(work: Promise<T>): Promise<T | undefined> {
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(resolve, WAIT_MS, undefined)
+    })
+    try {
+      work.catch(() => undefined) // who still waits is told
+      return await Promise.race([work, late])
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   /** Above everything stored, also what an instance with a clock ahead of ours has written. */
@@ -159,7 +176,14 @@ export function createDeletion(options: DeletionOptions): Deletion {
     ])
     const stamp = stampAbove(newest)
     if (!erasing && count <= MAX_TASKS_AT_ONCE) {
-      const erased = await erase(sessionId, stamp)
+      await coordination.putTombstone(sessions.name, sessionId, stamp)
+      const work = finish(sessionId, stamp)
+      const erased = await inTime(work)
+      if (erased === undefined) {
+        goOn(sessionId, work)
+        if (row === null && count === 0) throw notFound(sessionId)
+        return { status: 'deleting', deletedTasks: count }
+      }
       // Also what isn't there is deleted: another instance may hold rows of it that were accepted before.
       if (row === null && count === 0 && erased === 0) throw notFound(sessionId)
       // Where another delete of it goes on beside this one, some of what was counted is erased by that.
@@ -175,8 +199,15 @@ export function createDeletion(options: DeletionOptions): Deletion {
 
   /** One after the other: the second one of a session has little left to do. */
   function later(sessionId: string, stamp: Stamp): void {
-    const work = (underWay.get(sessionId) ?? Promise.resolve())
-      .then(() => finish(sessionId, stamp))
+    goOn(
+      sessionId,
+      (underWay.get(sessionId) ?? Promise.resolve()).then(() => finish(sessionId, stamp)),
+    )
+  }
+
+  /** A delete that is not waited for any more. */
+  function goOn(sessionId: string, finishing: Promise<number>): void {
+    const work = finishing
       .then((removed) =>
         log.info('delete finished', { session_id: sessionId, meta: { deleted_tasks: removed } }),
       )

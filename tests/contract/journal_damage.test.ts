@@ -345,7 +345,7 @@ describe('the log', () => {
       journal.commit({ put: [journalRecord(1)], remove: [], state: journalState({ accepted: 1500 }) })
       remove(journal, { accepted: 1500, upTo: 1 })
     })
-    flip(log(), WAL_HEADER + FRAME * 2 - 20)
+    flip(log(), WAL_HEADER + FRAME + 24 + 2000)
     expect(openDamaged({ accepted: 1499, mayLose: 0 }).read).toHaveLength(1499)
   })
 

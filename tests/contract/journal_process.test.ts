@@ -135,13 +135,13 @@ describe.each(['full', 'normal'])('killed while it commits (%s)', (durability) =
   }, 60_000)
 })
 
-/** A small disk of its own; null where this user may not make one. */
+/** A small disk of its own; null where this user may not make one. It goes away although a failed test has a file open. */
 function smallDisk(folder: string): { unmount(): void } | null {
   mkdirSync(folder)
   const mounted = Bun.spawnSync(['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', folder], {
     stderr: 'ignore',
   })
-  return mounted.success ? { unmount: () => Bun.spawnSync(['umount', folder]) } : null
+  return mounted.success ? { unmount: () => Bun.spawnSync(['umount', '-l', folder]) } : null
 }
 
 function resize(folder: string, mebibytes: number): void {
