@@ -12,6 +12,7 @@ import {
   heldBy,
   type Journal,
   type JournalCounts,
+  JournalError,
   type JournalRecord,
   type OpenedJournal,
 } from './journal.ts'
@@ -173,9 +174,20 @@ export function createLedger(options: LedgerOptions): Ledger {
         tally(collection.name, taken[i]!.counts, -1)
         done.reject(unavailable())
       }
+      if (batch.length > 0 && error instanceof JournalError && error.kind === 'full') settleDebts()
       return
     }
     for (const { done } of batch) done.resolve()
+  }
+
+  /** A disk that takes nothing more may yet let go of what is done with: that makes room for those to come. */
+  function settleDebts(): void {
+    if (!journal || removed.length === 0) return
+    try {
+      write(journal)
+    } catch (error) {
+      log.debug('the journal lets go of nothing', { meta: { error: messageOf(error) } })
+    }
   }
 
   function soon(): Promise<void> {

@@ -13,6 +13,7 @@ import { type JournalFile, ROWS_A_PUT } from './journal_file.ts'
 import type { Mark } from './journal_mark.ts'
 import { codeOf, type Durability, FULL, markPath, openJournal, sizeOf } from './journal_open.ts'
 import { createRecordEncoder, decodeRecord } from './journal_record.ts'
+import { createReserve } from './journal_reserve.ts'
 import { stateLine } from './journal_state.ts'
 
 export interface JournalOptions {
@@ -23,6 +24,8 @@ export interface JournalOptions {
 
 const NAME = /^([A-Za-z0-9._-]{1,64})\.journal$/
 /** The journals of a folder, which is made when the own one is opened; nothing is opened before. */
+const IDS_A_PIECE = 500
+
 export function openJournals({ folder, instanceId, durability }: JournalOptions): JournalStore {
   const journalOf = (id: string) =>
     createJournal({ path: join(folder, `${id}.journal`), instanceId: id, durability })
@@ -51,6 +54,7 @@ function createJournal({
   durability,
 }: Omit<JournalOptions, 'folder'> & { path: string }): Journal {
   const encoder = createRecordEncoder()
+  const reserve = createReserve(path)
   let opened: Opened | null = null
 
   function using(): Opened {
@@ -68,6 +72,29 @@ function createJournal({
     }
   }
 
+  /**
+   * A disk that the journal itself has filled: letting go of much takes room in the log first. A little of it
+   * at a time needs little; each piece has the state of the whole, and what a crash leaves is stored once more.
+   */
+  function removeInPieces(
+    file: JournalFile,
+    ids: readonly number[],
+    write: (removed: readonly number[]) => void,
+  ): void {
+    reserve.release()
+    try {
+      for (let from = 0; from < ids.length; from += IDS_A_PIECE) {
+        file.checkpoint()
+        write(ids.slice(from, from + IDS_A_PIECE))
+      }
+      file.checkpoint()
+    } catch (error) {
+      throw failureOf(error, path)
+    } finally {
+      reserve.restore()
+    }
+  }
+
   return {
     instanceId,
 
@@ -76,20 +103,25 @@ function createJournal({
       const { file, mark, state, records, lastId, lostRows, faults } = openJournal(path, durability)
       const { commit, ...known } = state
       opened = { file, mark, commit }
+      reserve.restore()
       return { state: known, records, lastId, lostRows, faults }
     },
 
     commit({ put, remove, state }: JournalChange) {
       const { file, mark, commit } = using()
       const line = stateLine({ ...state, commit: commit + 1 })
-      try {
+      const write = (removed: readonly number[]) =>
         file.transaction(() => {
           putAll(file, put)
-          for (const [first, last] of runsOf(remove)) file.removeRun(first, last)
+          for (const [first, last] of runsOf(removed)) file.removeRun(first, last)
           file.putState(line)
         })
+      try {
+        write(remove)
       } catch (error) {
-        throw failureOf(error, path)
+        const failure = failureOf(error, path)
+        if (failure.kind !== 'full' || put.length > 0 || remove.length === 0) throw failure
+        removeInPieces(file, remove, write)
       }
       using().commit++
       mark.write(line)

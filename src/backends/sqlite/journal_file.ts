@@ -31,6 +31,8 @@ export interface JournalFile {
   get(id: number): Uint8Array | null
   page(after: number, limit: number): [id: number, body: Uint8Array][]
   state(): NumberedState | null
+  /** Moves the log into the file, and gives its room back. */
+  checkpoint(): void
   /** All or nothing: what is thrown inside is thrown again, with nothing changed. */
   transaction(work: () => void): void
   close(): void
@@ -55,6 +57,9 @@ export function journalFile(client: Database): JournalFile {
     },
     putState(line) {
       putState!.run(line)
+    },
+    checkpoint() {
+      client.run('PRAGMA wal_checkpoint(TRUNCATE)')
     },
     get: (id) => (get!.values(id)[0]?.[0] as Uint8Array | undefined) ?? null,
     page: (after, limit) => page!.values(after, limit) as [number, Uint8Array][],
