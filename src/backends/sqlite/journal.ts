@@ -148,6 +148,7 @@ function createJournal({
     sizeBytes: () => sizeOf(path) + sizeOf(`${path}-wal`) + sizeOf(markPath(path)),
 
     close() {
+      if (opened) reserve.release()
       opened?.file.close()
       opened?.mark.close()
       opened = null
