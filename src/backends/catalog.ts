@@ -51,7 +51,8 @@ export async function warnOfJournalLeft({ log, tell, ...place }: JournalLeftOpti
     tell(fault)
     log.error(fault, { meta: { rows } })
   } catch (error) {
-    log.error('the journal of before cannot be looked into', { meta: { error: messageOf(error) } })
+    // Where there is no SQLite, there never was one.
+    log.warn('the journal of before cannot be looked into', { meta: { error: messageOf(error) } })
   }
 }
 

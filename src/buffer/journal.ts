@@ -32,6 +32,8 @@ export interface JournalCounts {
 /** What outlives a restart besides the records; written with every change, in the same transaction. */
 export interface JournalState {
   counts: Readonly<Record<string, JournalCounts>>
+  /** The greatest id ever given: none is used again, so that what is left of a removed record is nobody's. */
+  lastId: number
   /** Every stamp given so far is at or below it. */
   highWater: Stamp
   /** Number leased in the table of instances; null before the first contact with the database. */
@@ -49,7 +51,7 @@ export interface JournalChange {
 
 export interface OpenedJournal {
   state: JournalState
-  /** Records that can be read, and the greatest id. */
+  /** Records that can be read, and the greatest id that was ever given. */
   records: number
   lastId: number
   /** Rows that were acknowledged and can't be read any more: already counted as `lost` in `state`. */

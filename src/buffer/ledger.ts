@@ -132,6 +132,7 @@ export function createLedger(options: LedgerOptions): Ledger {
       remove: removed,
       state: {
         counts: Object.fromEntries(counts),
+        lastId,
         highWater: options.highWater(),
         instanceNumber: options.instanceNumber(),
         clockOffsetMs: options.clockOffsetMs(),

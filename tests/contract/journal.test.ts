@@ -38,7 +38,7 @@ describe.each(['full', 'normal'] as const)('a journal (%s)', (durability) => {
     const journal = place.journal({ durability })
     expect(journal.open()).toEqual({
       ...healthy,
-      state: { counts: {}, highWater: 0n, instanceNumber: null, clockOffsetMs: null },
+      state: { counts: {}, lastId: 0, highWater: 0n, instanceNumber: null, clockOffsetMs: null },
       records: 0,
       lastId: 0,
     })

@@ -153,7 +153,8 @@ interface EdgeService extends AsyncDisposable {
 async function startUnderNode(env: Record<string, string>): Promise<EdgeService> {
   if ('missing' in node) throw new Error(node.missing)
   const child = Bun.spawn([node.path, join(folder, 'node_entry.js')], {
-    env: { PATH: process.env.PATH ?? '', DATA_DIR: folder, ...env },
+    // The journal is Bun's: without it a 202 is as safe as its process.
+    env: { PATH: process.env.PATH ?? '', DATA_DIR: folder, BUFFER_JOURNAL: 'off', ...env },
     stdin: 'ignore',
     stdout: 'pipe',
     stderr: 'pipe',

@@ -60,6 +60,7 @@ export function journalRecords(from: number, count: number): JournalRecord[] {
 export function journalState(counts: Partial<JournalCounts> = {}): JournalState {
   return {
     counts: { [COLLECTION]: { ...emptyCounts(), ...counts } },
+    lastId: 0,
     highWater: stampOf(1_000_000),
     instanceNumber: 7,
     clockOffsetMs: -12.5,

@@ -44,6 +44,7 @@ interface Content {
 
 export const FIRST_STATE: JournalState = {
   counts: {},
+  lastId: 0,
   highWater: 0n,
   instanceNumber: null,
   clockOffsetMs: null,

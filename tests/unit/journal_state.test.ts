@@ -22,6 +22,7 @@ const countsArbitrary = fc.record(
 const stateArbitrary: fc.Arbitrary<NumberedState> = fc.record({
   commit: fc.nat(),
   counts: fc.dictionary(fc.string({ minLength: 1 }), countsArbitrary, { maxKeys: 5, noNullPrototype: true }),
+  lastId: fc.nat(),
   highWater: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
   instanceNumber: fc.option(fc.nat(1023)),
   clockOffsetMs: fc.option(fc.integer().map((n) => n / 16)),

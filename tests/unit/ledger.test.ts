@@ -88,6 +88,7 @@ describe('what is accepted', () => {
         [sessions.name]: emptyCounts(),
         [tasks.name]: { ...emptyCounts(), accepted: 3, merged: 1 },
       },
+      lastId: 3,
       highWater: 0n,
       instanceNumber: 1,
       clockOffsetMs: 0,

@@ -104,7 +104,7 @@ function createJournal({
       const { commit, ...known } = state
       opened = { file, mark, commit }
       reserve.restore()
-      return { state: known, records, lastId, lostRows, faults }
+      return { state: known, records, lastId: Math.max(lastId, known.lastId), lostRows, faults }
     },
 
     commit({ put, remove, state }: JournalChange) {

@@ -29,8 +29,8 @@ export interface Pages {
    * of the log. Empty where nothing can be read.
    */
   images(page: number): Buffer[]
-  /** Pages that the file calls free, if its list is whole: their rows were removed. */
-  free(): Set<number>
+  /** Pages that the file calls free: their rows were removed. Null where that list is damaged. */
+  free(): Set<number> | null
   close(): void
 }
 
@@ -74,7 +74,7 @@ export function openPages(path: string): Pages {
   }
 
   return {
-    last: Math.max(last, ...doubtful.keys().filter((page) => page <= last + doubtful.size)),
+    last: lastWith(doubtful.keys(), last, last + doubtful.size),
     images,
     free() {
       const free = new Set<number>()
@@ -87,13 +87,20 @@ export function openPages(path: string): Pages {
         for (let leaf = 0; leaf < leaves; leaf++) free.add(page.readUInt32BE(8 + leaf * 4))
         trunk = page.readUInt32BE(0)
       }
-      return free.size === first?.readUInt32BE(FREE_PAGES) ? free : new Set()
+      return free.size === first?.readUInt32BE(FREE_PAGES) ? free : null
     },
     close() {
       if (file !== null) closeSync(file)
       if (log !== null) closeSync(log)
     },
   }
+}
+
+/** The greatest of the pages up to `most`, or `least`. */
+function lastWith(pages: Iterable<number>, least: number, most: number): number {
+  let last = least
+  for (const page of pages) if (page <= most && page > last) last = page
+  return last
 }
 
 export function isInterior(image: Buffer): boolean {

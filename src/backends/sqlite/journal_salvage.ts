@@ -45,9 +45,9 @@ export function salvage({ path, release, mark, nowMs }: SalvageOptions): Salvage
   try {
     const salvaged = fill(unfinishedPath(path), (file) => {
       const state = newestState(pages)
-      gather(pages, file, state)
+      const strays = gather(pages, file, state)
       const found = scan(file)
-      const settled = settle({ state, mark, readable: found.readable })
+      const settled = settle({ state, mark, readable: found.readable, strays })
       settled.state.commit++
       if (!state && !mark) settled.state.highWater = newestIn(file)
       file.putState(stateLine(settled.state))
@@ -135,8 +135,14 @@ function newestState(pages: Pages): NumberedState | null {
   return newest
 }
 
-/** Puts into the fresh file every record that the tree leads to; where it leads astray, all that aren't free. */
-function gather(pages: Pages, into: JournalFile, state: NumberedState | null): void {
+/**
+ * Puts into the fresh file every record that the tree leads to; where it leads astray, all that aren't free.
+ * Answers, by collection, those of which nobody can tell whether they had been removed: the list of free pages
+ * is damaged too.
+ */
+function gather(pages: Pages, into: JournalFile, state: NumberedState | null): ReadonlyMap<string, number> {
+  const strays = new Map<string, number>()
+  let doubtful = false
   const encoder = createRecordEncoder()
   let found = 0
 
@@ -148,6 +154,9 @@ function gather(pages: Pages, into: JournalFile, state: NumberedState | null): v
       if (!known) {
         into.put([head.id, content])
         found++
+        if (!doubtful) continue
+        const { collection } = decodeRecord(content)!
+        strays.set(collection, (strays.get(collection) ?? 0) + 1)
         continue
       }
       encoder.reset()
@@ -172,12 +181,14 @@ function gather(pages: Pages, into: JournalFile, state: NumberedState | null): v
   }
 
   const held = Object.values(state?.counts ?? {}).reduce((sum, counts) => sum + heldBy(counts), 0)
-  if (!astray && found >= held) return
+  if (!astray && found >= held) return strays
   const free = pages.free()
+  doubtful = free === null
   for (let page = RECORDS_ROOT; page <= pages.last; page++) {
-    if (seen.has(page) || free.has(page)) continue
+    if (seen.has(page) || free?.has(page)) continue
     for (const image of pages.images(page)) if (image[0] === LEAF) take(image)
   }
+  return strays
 }
 
 /** Where no state tells what was given, no stamp may be given again that is in a record. */
@@ -194,11 +205,11 @@ function newestIn(file: JournalFile): Stamp {
 /** Two contents of one record: the newer one was merged from the older. */
 function both(a: JournalRecord, b: JournalRecord): JournalRecord {
   const isOne = a.collection === b.collection && a.row.key.join('\0') === b.row.key.join('\0')
-  if (!isOne) return b
+  if (!isOne) return a // an id is one key's for ever: the other one is no record
   return {
     ...b,
     row: merge(a.row, b.row),
     acceptedAtMs: Math.min(a.acceptedAtMs, b.acceptedAtMs),
-    replayed: a.replayed && b.replayed,
+    replayed: a.replayed || b.replayed,
   }
 }

@@ -10,6 +10,7 @@ export interface NumberedState extends JournalState {
 export const FIRST_STATE: NumberedState = {
   commit: 0,
   counts: {},
+  lastId: 0,
   highWater: ABSENT,
   instanceNumber: null,
   clockOffsetMs: null,
@@ -25,8 +26,8 @@ export function readStateLine(line: string): NumberedState | null {
   const [checksum] = line.split(' ', 1)
   const text = line.slice(checksum!.length + 1)
   if (checksum !== checksumOf(text)) return null
-  const { commit, counts, highWater, instanceNumber, clockOffsetMs } = JSON.parse(text)
-  return { commit, counts, highWater: BigInt(`0x${highWater}`), instanceNumber, clockOffsetMs }
+  const { commit, counts, lastId, highWater, instanceNumber, clockOffsetMs } = JSON.parse(text)
+  return { commit, counts, lastId, highWater: BigInt(`0x${highWater}`), instanceNumber, clockOffsetMs }
 }
 
 function checksumOf(text: string): string {
@@ -41,10 +42,12 @@ export interface Findings {
   mark: NumberedState | null
   /** Records that can be read, by collection. */
   readable: ReadonlyMap<string, number>
+  /** Those of them that may have been removed before: they make up for nothing that is missing. */
+  strays?: ReadonlyMap<string, number>
 }
 
 /** Makes the counts agree with what is there, so that what is gone is counted as lost, never forgotten. */
-export function settle({ state, mark, readable }: Findings) {
+export function settle({ state, mark, readable, strays = new Map() }: Findings) {
   const faults: string[] = []
   const base = state ?? mark ?? FIRST_STATE
   const later = mark !== null && mark.commit > base.commit ? mark : base
@@ -54,29 +57,31 @@ export function settle({ state, mark, readable }: Findings) {
     )
   }
   const counts: Record<string, JournalCounts> = {}
+  const ofBase = new Map(Object.entries(base.counts))
+  const ofLater = new Map(Object.entries(later.counts))
   let lostRows = 0
-  for (const name of new Set([
-    ...Object.keys(base.counts),
-    ...Object.keys(later.counts),
-    ...readable.keys(),
-  ])) {
-    const of = { ...(base.counts[name] ?? emptyCounts()) }
-    of.accepted = Math.max(of.accepted, later.counts[name]?.accepted ?? 0)
+  for (const name of new Set([...ofBase.keys(), ...ofLater.keys(), ...readable.keys()])) {
+    const of = { ...(ofBase.get(name) ?? emptyCounts()) }
+    of.accepted = Math.max(of.accepted, ofLater.get(name)?.accepted ?? 0)
     const held = heldBy(of)
-    const found = readable.get(name) ?? 0
-    if (found < held) {
-      of.lost += held - found
-      lostRows += held - found
-      faults.push(`${name}: ${held} rows should be held, ${found} can be read`)
-    } else if (found > held) {
-      of.transferred_in += found - held
-      faults.push(`${name}: ${found} rows can be read, ${held} were counted`)
+    const stray = strays.get(name) ?? 0
+    const sure = (readable.get(name) ?? 0) - stray
+    if (sure < held) {
+      of.lost += held - sure
+      lostRows += held - sure
+      faults.push(`${name}: ${held} rows should be held, ${sure} can be read`)
+    }
+    const more = stray + Math.max(0, sure - held)
+    if (more > 0) {
+      of.transferred_in += more
+      faults.push(`${name}: ${more} rows more than were counted; they may have been stored before`)
     }
     counts[name] = of
   }
   const settled: NumberedState = {
     commit: later.commit,
     counts,
+    lastId: Math.max(base.lastId, later.lastId),
     highWater: laterOf(base.highWater, later.highWater),
     instanceNumber: later.instanceNumber,
     clockOffsetMs: later.clockOffsetMs,
