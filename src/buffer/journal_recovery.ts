@@ -1,6 +1,6 @@
 /** At the start: what this instance's journal holds comes back, and what dead instances left here is taken over. */
 import type { Collection } from '../collections/definition.ts'
-import { memoryOf } from '../collections/row.ts'
+import { memoryOf, withSlots } from '../collections/row.ts'
 import { AppError, messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { nextTurn } from '../lib/turns.ts'
@@ -101,9 +101,16 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
       const known = Map.groupBy(records, ({ collection }) => collection)
       yield [...known].flatMap(([name, of]) => {
         const collection = byName.get(name)
-        if (!collection)
-          log.error('records of an unknown collection', { meta: { collection: name, records: of.length } })
-        return collection ? [[collection, of] as [Collection, JournalRecord[]]] : []
+        // A later version's rows have fields that this one would lose.
+        const usable = collection ? of.filter(({ row }) => row.values.length <= collection.slots.length) : []
+        if (usable.length < of.length) {
+          log.error('records of another version stay in the journal', {
+            meta: { collection: name, records: of.length - usable.length },
+          })
+        }
+        if (!collection || usable.length === 0) return []
+        const rows = usable.map((record) => ({ ...record, row: withSlots(record.row, collection) }))
+        return [[collection, rows] as [Collection, JournalRecord[]]]
       })
       await nextTurn()
     }
@@ -120,6 +127,7 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
     }
     try {
       tellOf(journal.instanceId, opened)
+      for (const fault of opened.faults) ledger.tell(`${journal.instanceId}: ${fault}`)
       const { state } = opened
       const id = journal.instanceId
       const counts = new Map(Object.entries(state.counts))

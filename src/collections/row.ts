@@ -91,6 +91,12 @@ export function erasedUpTo(row: Row, stamp: Stamp): Row | null {
   }
 }
 
+/** A row of before fields were added, with all of today's slots: those that it did not know are absent. */
+export function withSlots(row: Row, collection: Collection): Row {
+  if (row.values.length === collection.slots.length) return row
+  return { ...row, values: Array.from(collection.slots, (_, slot) => row.values[slot]) }
+}
+
 /** What a row costs in memory besides its texts. */
 const ROW_OVERHEAD_BYTES = 320
 

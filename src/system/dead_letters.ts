@@ -2,7 +2,7 @@
 import type { Clockwork, DeadLetters, LetterFilter, StoredLetter } from '../backends/coordination.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { Collection } from '../collections/definition.ts'
-import { memoryOf } from '../collections/row.ts'
+import { memoryOf, withSlots } from '../collections/row.ts'
 import { AppError } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { withDeadline } from '../lib/retry.ts'
@@ -81,11 +81,7 @@ export function createDeadLetterService(options: DeadLetterServiceOptions): Dead
     const collections: Collection[] = []
     for (const [name, of] of Map.groupBy(letters, ({ collection }) => collection)) {
       const collection = known.get(name)!
-      const rows = of.map(({ row }) => {
-        // A letter of before a field was added has fewer slots.
-        const values = Array.from(collection.slots, (_, slot) => row.values[slot])
-        return { row: { ...row, values }, bytes: memoryOf(row) }
-      })
+      const rows = of.map(({ row }) => ({ row: withSlots(row, collection), bytes: memoryOf(row) }))
       await buffer.takeIn(collection, rows, { replayed: true })
       collections.push(collection)
     }

@@ -147,7 +147,7 @@ describe('at the start', () => {
     await recovery.open(() => undefined)
     expect(recovery.replayedRows()).toBe(1)
     expect(log).toContainEqual({
-      message: 'records of an unknown collection',
+      message: 'records of another version stay in the journal',
       collection: 'strange',
       records: 1,
     })
@@ -156,6 +156,22 @@ describe('at the start', () => {
     expect(idsOf(own)).toEqual([2])
     expect(heldBy(own.state().counts.strange!)).toBe(1)
     expect(own.violations).toEqual([])
+  })
+
+  test('rows of before a field was added get its slot, those of a later version stay as they are', async () => {
+    const older = task('older')
+    const later = task('later')
+    const records = [
+      record(1, { ...older, values: older.values.slice(0, -1) }),
+      record(2, { ...later, values: [...later.values, 'of tomorrow'] }),
+    ]
+    const { under, own, recovery } = setUp({ own: journalWith('own', records) })
+    await recovery.open(() => undefined)
+    expect(under.buffer.get(tasks, older.key)?.values.length).toBe(tasks.slots.length)
+    expect(under.buffer.get(tasks, later.key)).toBeUndefined()
+    under.store.open()
+    await under.buffer.flush()
+    expect(idsOf(own)).toEqual([2])
   })
 
   test('more rows than the buffer may hold are loaded all the same, and nothing else is taken', async () => {
