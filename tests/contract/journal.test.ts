@@ -219,6 +219,9 @@ describe('a folder', () => {
     mkdirSync(join(place.folder, 'b.journal'))
     expect(kindOf(() => place.journal({ instanceId: 'b' }).open())).toBe('unusable')
     mkdirSync(join(place.folder, 'c.journal.mark'))
+    // No call to the system is ever made with it: whatever is thrown, it is a JournalError.
+    const strange = openJournals({ folder: `${place.folder}/\0`, instanceId: 'a', durability: 'full' })
+    expect(kindOf(() => strange.own.open())).toBe('unusable')
     const c = place.journal({ instanceId: 'c' })
     expect(kindOf(() => c.open())).toBe('unusable')
     expect(kindOf(() => c.open())).toBe('unusable') // not locked: the first attempt has let go

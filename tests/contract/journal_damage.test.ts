@@ -245,6 +245,24 @@ describe('the database', () => {
     expect(read).toHaveLength(1000)
   })
 
+  test.each([
+    ['list of free pages', 32, 40],
+    ['header and root', 0, PAGE * 2],
+  ])('does not bring back what was removed, where its tree and its %s are damaged', (_, from, to) => {
+    const journal = place.journal()
+    journal.open()
+    acceptRecords(journal, { count: 4000 })
+    remove(journal, { accepted: 4000, upTo: 3700 })
+    journal.close()
+    change(place.path, (bytes) => {
+      bytes.fill(0xff, from, to)
+      bytes.fill(0, PAGE + 1, PAGE * 2) // the root
+    })
+    const { lostRows, read } = openDamaged({ accepted: 300, mayLose: 0 })
+    expect(read.map(({ id }) => id)).toEqual(Array.from({ length: 300 }, (_, n) => 3701 + n))
+    expect(lostRows).toBeLessThanOrEqual(300)
+  })
+
   test('whose list of free pages names one in use is damaged, though every record can be read', () => {
     const journal = place.journal()
     journal.open()
@@ -337,6 +355,23 @@ describe('the log', () => {
     // The first frame is the state's, the last one ends the commit.
     change(log(), (bytes) => bytes.fill(0xa5, WAL_HEADER + FRAME + 24, WAL_HEADER + FRAME * 2))
     openDamaged({ accepted: 1500, mayLose: 0 })
+  })
+
+  test('with a page damaged leaves a record that is found twice replayed, if any of the two was', () => {
+    killed((journal) => {
+      const state = journalState({ accepted: 1 })
+      journal.commit({ put: [{ ...journalRecord(1), replayed: true }], remove: [], state })
+      journal.close()
+      journal.open()
+      journal.commit({ put: [journalRecord(1)], remove: [], state })
+    })
+    flip(log(), WAL_HEADER + FRAME + 24 + 2000) // where the page holds nothing
+    flip(log(), WAL_HEADER + 24 + 2000)
+    const journal = place.journal()
+    expect(journal.open()).toMatchObject({ records: 1, lostRows: 0 })
+    expect(readAll(journal)).toMatchObject([{ id: 1, replayed: true }])
+    expect(kept().length).toBeGreaterThan(0)
+    journal.close()
   })
 
   test('with a page damaged that was written again behind it has only what was written last', () => {

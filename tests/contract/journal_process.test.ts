@@ -9,6 +9,7 @@ import {
   INSTANCE,
   type JournalFolder,
   journalFolder,
+  journalRecord,
   journalRecords,
   journalState,
   readAll,
@@ -182,6 +183,35 @@ describe.if(canMount)('a full disk', () => {
       expect(readAll(own)).toStrictEqual(journalRecords(1, accepted + 2000))
       own.close()
       expect(own.open()).toMatchObject({ faults: [], lostRows: 0, records: accepted + 2000 })
+      own.close()
+    } finally {
+      disk.unmount()
+    }
+  })
+
+  test('that large records have filled lets go of them all at once, within the reserve', () => {
+    const folder = join(place.folder, 'disk')
+    const disk = smallDisk(folder)!
+    try {
+      resize(folder, 24)
+      const { own } = openJournals({ folder, instanceId: INSTANCE, durability: 'full' })
+      own.open()
+      const text = 'x'.repeat(40_000)
+      let accepted = 0
+      const accept = () =>
+        failureOf(() =>
+          own.commit({
+            put: [journalRecord(accepted + 1, text)],
+            remove: [],
+            state: journalState({ accepted: accepted + 1 }),
+          }),
+        )
+      while (accept() === null) expect(++accepted).toBeLessThan(1000)
+      const ids = Array.from({ length: accepted }, (_, n) => n + 1)
+      own.commit({ put: [], remove: ids, state: journalState({ accepted, stored: accepted }) })
+      expect(readAll(own)).toEqual([])
+      own.close()
+      expect(own.open()).toMatchObject({ faults: [], lostRows: 0, records: 0 })
       own.close()
     } finally {
       disk.unmount()

@@ -85,3 +85,16 @@ test('a slot that was never set is absent, and a row of one stamp is that of its
   expect(a?.row.values).toStrictEqual([undefined, 'x', undefined])
   expect([a, b, c].map((of) => of?.row.stamps)).toEqual([stampOf(5), stampOf(6), stampOf(5)])
 })
+
+test('a body whose checksum holds by chance is damaged, and throws nothing', () => {
+  for (const text of [
+    'no record',
+    '[7,"translation_tasks",',
+    '[7,"translation_tasks",1,false,1,"x",0]',
+    '{}',
+  ]) {
+    const body = Buffer.from(`....${text}`)
+    body.writeUInt32LE(Bun.hash.crc32(body.subarray(4)))
+    expect(decodeRecord(body)).toBeNull()
+  }
+})

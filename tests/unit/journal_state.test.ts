@@ -48,6 +48,13 @@ describe('the line of a state', () => {
   })
 })
 
+test('a line whose checksum holds by chance is nothing, and throws nothing', () => {
+  for (const text of ['', 'no state', '{"commit":1}']) {
+    const checksum = Bun.hash.crc32(text).toString(16).padStart(8, '0')
+    expect(readStateLine(`${checksum} ${text}`)).toBeNull()
+  }
+})
+
 describe('settling', () => {
   test('leaves alone what agrees', () => {
     const state = numbered(9, { accepted: 10, stored: 4, merged: 1 })
@@ -71,6 +78,28 @@ describe('settling', () => {
       readable: readable(5),
     })
     expect([lostRows, tasks(state).transferred_in, heldBy(tasks(state)), faults.length]).toEqual([0, 4, 5, 1])
+  })
+
+  test('rows that may have been removed before make up for none that is gone', () => {
+    const { state, lostRows, faults } = settle({
+      state: numbered(9, { accepted: 10 }),
+      mark: null,
+      readable: readable(12),
+      strays: readable(5),
+    })
+    expect([lostRows, tasks(state).lost, tasks(state).transferred_in, faults.length]).toEqual([3, 3, 5, 2])
+    expect(heldBy(tasks(state))).toBe(12)
+  })
+
+  test('never forgets an id that was used, whichever of the two knows of it', () => {
+    const [older, newer] = [numbered(9, {}), { ...numbered(12, {}), lastId: 77 }]
+    for (const [state, mark] of [
+      [older, newer],
+      [newer, older],
+      [null, newer],
+    ] as const) {
+      expect(settle({ state, mark, readable: readable(0) }).state.lastId).toBe(77)
+    }
   })
 
   test('counts what was accepted in commits that are gone as accepted and lost, each collection by itself', () => {

@@ -25,6 +25,7 @@ export interface JournalOptions {
 const NAME = /^([A-Za-z0-9._-]{1,64})\.journal$/
 /** The journals of a folder, which is made when the own one is opened; nothing is opened before. */
 const IDS_A_PIECE = 500
+const SMALLER_PIECE = 8
 
 export function openJournals({ folder, instanceId, durability }: JournalOptions): JournalStore {
   const journalOf = (id: string) =>
@@ -74,7 +75,8 @@ function createJournal({
 
   /**
    * A disk that the journal itself has filled: letting go of much takes room in the log first. A little of it
-   * at a time needs little; each piece has the state of the whole, and what a crash leaves is stored once more.
+   * at a time needs little, and less where records are large, since what is freed is overwritten; each piece has
+   * the state of the whole, and what a crash leaves is stored once more.
    */
   function removeInPieces(
     file: JournalFile,
@@ -83,9 +85,15 @@ function createJournal({
   ): void {
     reserve.release()
     try {
-      for (let from = 0; from < ids.length; from += IDS_A_PIECE) {
+      for (let from = 0, size = IDS_A_PIECE; from < ids.length; ) {
         file.checkpoint()
-        write(ids.slice(from, from + IDS_A_PIECE))
+        try {
+          write(ids.slice(from, from + size))
+          from += size
+        } catch (error) {
+          if (size === 1 || codeOf(error) !== FULL) throw error
+          size = Math.ceil(size / SMALLER_PIECE)
+        }
       }
       file.checkpoint()
     } catch (error) {

@@ -126,6 +126,8 @@ export function connect(path: string): Database {
   client.run('PRAGMA locking_mode = EXCLUSIVE')
   client.run(`PRAGMA page_size = ${PAGE_BYTES}`)
   client.run(`PRAGMA cache_size = -${CACHE_KIB}`)
+  // What was removed is gone from the free pages too: salvage can't bring it back where their list is damaged.
+  client.run('PRAGMA secure_delete = ON')
   return client
 }
 

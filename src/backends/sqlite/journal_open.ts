@@ -166,13 +166,12 @@ function setUp(client: Database, durability: Durability): void {
   client.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 0)
 }
 
-function openingError(path: string, error: unknown): unknown {
+function openingError(path: string, error: unknown): JournalError {
   if (error instanceof JournalError) return error
   const code = codeOf(error)
   if (code !== undefined && LOCKED.includes(code)) {
     return new JournalError('locked', `${path} is held by another process`, error)
   }
-  // Node's errors name the call that failed; anything else is a mistake of this program.
-  const isRefused = code !== undefined || (error instanceof Error && 'syscall' in error)
-  return isRefused ? new JournalError('unusable', `${path} can't be used: ${messageOf(error)}`, error) : error
+  // Whatever else it is, a mistake of this program too: what a damaged file holds must not end the process.
+  return new JournalError('unusable', `${path} can't be used: ${messageOf(error)}`, error)
 }

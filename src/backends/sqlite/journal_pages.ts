@@ -11,6 +11,8 @@ const INTERIOR = 5
 const MOST_LOCAL = PAGE_BYTES - 35
 const LEAST_LOCAL = Math.floor(((PAGE_BYTES - 12) * 32) / 255) - 23
 const OVERFLOW_BYTES = PAGE_BYTES - 4
+/** Of a row: the largest that a request can write have some 5 MiB, so what says that it is larger is damaged. */
+const MOST_ROW_BYTES = 16 * 1024 * 1024
 /** In the file's header. */
 const FIRST_TRUNK = 32
 const FREE_PAGES = 36
@@ -129,9 +131,10 @@ export function* cellsOf(pages: Pages, image: Buffer): Iterable<Cell> {
   for (const offset of cellOffsets(image, 8)) {
     const size = varint(image, offset)
     const rowid = varint(image, size.end)
-    const content = payload(pages, image, { at: rowid.end, size: size.value })
-    const row = content && lastColumn(content)
-    if (row) yield { rowid: rowid.value, content: row }
+    for (const content of payloads(pages, image, { at: rowid.end, size: size.value })) {
+      const row = lastColumn(content)
+      if (row) yield { rowid: rowid.value, content: row }
+    }
   }
 }
 
@@ -146,21 +149,52 @@ function varint(bytes: Buffer, start: number): { value: number; end: number } {
   return { value: Number.POSITIVE_INFINITY, end: start + 1 }
 }
 
-function payload(pages: Pages, image: Buffer, { at, size }: { at: number; size: number }): Buffer | null {
-  if (size > pages.last * PAGE_BYTES) return null
-  if (size <= MOST_LOCAL) return at + size <= PAGE_BYTES ? image.subarray(at, at + size) : null
+/** What a row may be: by the intact images of the pages that it goes on in, then by the doubtful ones. */
+function* payloads(
+  pages: Pages,
+  image: Buffer,
+  { at, size }: { at: number; size: number },
+): Iterable<Buffer> {
+  if (size > Math.min(MOST_ROW_BYTES, pages.last * PAGE_BYTES)) return
+  if (size <= MOST_LOCAL) {
+    if (at + size <= PAGE_BYTES) yield image.subarray(at, at + size)
+    return
+  }
   const rest = LEAST_LOCAL + ((size - LEAST_LOCAL) % OVERFLOW_BYTES)
   const local = rest <= MOST_LOCAL ? rest : LEAST_LOCAL
-  if (at + local + 4 > PAGE_BYTES) return null
-  const parts = [image.subarray(at, at + local)]
-  let next = image.readUInt32BE(at + local)
-  for (let left = size - local; left > 0; left -= OVERFLOW_BYTES) {
-    const page = next >= 1 && next <= pages.last ? pages.images(next).at(-1) : undefined
+  if (at + local + 4 > PAGE_BYTES) return
+  const start = image.subarray(at, at + local)
+  const first = image.readUInt32BE(at + local)
+  const intact = chain(pages, { first, bytes: size - local, which: 0 })
+  if (intact) yield Buffer.concat([start, ...intact.parts])
+  if (intact?.isOnly) return
+  const doubtful = chain(pages, { first, bytes: size - local, which: -1 })
+  if (doubtful) yield Buffer.concat([start, ...doubtful.parts])
+}
+
+interface Chain {
+  first: number
+  bytes: number
+  /** Of the images of a page, from the end where it is negative. */
+  which: 0 | -1
+}
+
+/** The parts in overflow pages, and whether no page of them has another image; null where they lead astray. */
+function chain(pages: Pages, { first, bytes, which }: Chain): { parts: Buffer[]; isOnly: boolean } | null {
+  const parts: Buffer[] = []
+  const seen = new Set<number>()
+  let isOnly = true
+  let next = first
+  for (let left = bytes; left > 0; left -= OVERFLOW_BYTES) {
+    const images = next >= 1 && next <= pages.last && !seen.has(next) ? pages.images(next) : []
+    const page = images.at(which)
     if (!page) return null
+    seen.add(next)
+    if (images.length > 1) isOnly = false
     parts.push(page.subarray(4, 4 + Math.min(left, OVERFLOW_BYTES)))
     next = page.readUInt32BE(0)
   }
-  return Buffer.concat(parts)
+  return { parts, isOnly }
 }
 
 /** The bytes of a record's last column, which is a text or a blob in both tables. */

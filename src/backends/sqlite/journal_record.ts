@@ -100,7 +100,15 @@ export function headOf(bytes: Uint8Array): { id: number; collection: string } | 
 export function decodeRecord(bytes: Uint8Array): JournalRecord | null {
   const body = bufferOf(bytes)
   if (!isIntact(body)) return null
-  const cells = JSON.parse(body.toString('utf8', CHECKSUM_BYTES))
+  try {
+    return recordOf(body.toString('utf8', CHECKSUM_BYTES))
+  } catch {
+    return null // its checksum holds, and yet it is no record: that is damage like any other
+  }
+}
+
+function recordOf(text: string): JournalRecord {
+  const cells = JSON.parse(text)
   const [id, collection, acceptedAtMs, replayed, createdAtMs, packed, keyParts] = cells
   const first = 7 + keyParts
   const values = new Array<Value | undefined>(cells.length - first)

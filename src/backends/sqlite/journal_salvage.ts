@@ -10,7 +10,7 @@ import { merge, newestStamp } from '../../collections/row.ts'
 import { ABSENT, laterOf, type Stamp } from '../../collections/stamp.ts'
 import { connect, createTables, type JournalFile, journalFile, type Scan, scan } from './journal_file.ts'
 import { cellsOf, childrenOf, isInterior, openPages, type Pages } from './journal_pages.ts'
-import { createRecordEncoder, decodeRecord, headOf } from './journal_record.ts'
+import { createRecordEncoder, decodeRecord } from './journal_record.ts'
 import { type NumberedState, readStateLine, settle, stateLine } from './journal_state.ts'
 
 const RECORDS_ROOT = 2
@@ -148,19 +148,18 @@ function gather(pages: Pages, into: JournalFile, state: NumberedState | null): R
 
   function take(image: Buffer): void {
     for (const { content } of cellsOf(pages, image)) {
-      const head = headOf(content)
-      if (!head) continue
-      const known = into.get(head.id)
+      const record = decodeRecord(content)
+      if (!record) continue
+      const { id, collection } = record
+      const known = into.get(id)
       if (!known) {
-        into.put([head.id, content])
+        into.put([id, content])
         found++
-        if (!doubtful) continue
-        const { collection } = decodeRecord(content)!
-        strays.set(collection, (strays.get(collection) ?? 0) + 1)
+        if (doubtful) strays.set(collection, (strays.get(collection) ?? 0) + 1)
         continue
       }
       encoder.reset()
-      into.put([head.id, encoder.encode(both(decodeRecord(known)!, decodeRecord(content)!))])
+      into.put([id, encoder.encode(both(decodeRecord(known)!, record))])
     }
   }
 
@@ -168,11 +167,15 @@ function gather(pages: Pages, into: JournalFile, state: NumberedState | null): R
   const open = [RECORDS_ROOT]
   let astray = false
   for (let page = open.pop(); page !== undefined; page = open.pop()) {
-    const images = page >= 1 && page <= pages.last && !seen.has(page) ? pages.images(page) : []
     seen.add(page)
+    const images = pages.images(page)
     if (images.length === 0) astray = true
     // The last is taken first: reversed, so that ids come ascending, which fills the fresh file's pages.
-    open.push(...new Set(images.filter(isInterior).flatMap(childrenOf).reverse()))
+    for (const child of new Set(images.filter(isInterior).flatMap(childrenOf).reverse())) {
+      if (child < 1 || child > pages.last || seen.has(child)) astray = true
+      else open.push(child)
+      seen.add(child)
+    }
     for (const image of images) {
       if (isInterior(image)) continue
       if (image[0] !== LEAF) astray = true

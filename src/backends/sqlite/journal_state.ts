@@ -26,7 +26,15 @@ export function readStateLine(line: string): NumberedState | null {
   const [checksum] = line.split(' ', 1)
   const text = line.slice(checksum!.length + 1)
   if (checksum !== checksumOf(text)) return null
-  const { commit, counts, lastId, highWater, instanceNumber, clockOffsetMs } = JSON.parse(text)
+  try {
+    return stateOf(text)
+  } catch {
+    return null // its checksum holds, and yet it is no state: that is damage like any other
+  }
+}
+
+function stateOf(text: string): NumberedState {
+  const { commit, counts, lastId = 0, highWater, instanceNumber, clockOffsetMs } = JSON.parse(text)
   return { commit, counts, lastId, highWater: BigInt(`0x${highWater}`), instanceNumber, clockOffsetMs }
 }
 
