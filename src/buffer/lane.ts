@@ -135,11 +135,11 @@ export function createLane(options: LaneOptions): Lane {
     return report
   }
 
-  function retryLater(failure: Error): void {
+  function retryLater(cause: Error): void {
     if (retryTimer) return
     const delayMs = backoff.nextMs()
     log.warn('flush failed, rows are kept', {
-      meta: { collection: collection.name, error: messageOf(failure), retry_in_ms: delayMs },
+      meta: { collection: collection.name, error: messageOf(cause), retry_in_ms: delayMs },
     })
     retryTimer = setTimeout(() => {
       retryTimer = null
@@ -190,7 +190,8 @@ export function createLane(options: LaneOptions): Lane {
       const { live, draining, parked } = partition.rows()
       return live + draining + parked
     },
-    failure: () => failure,
+    // Where nothing is left to be stored (it was deleted meanwhile), nothing fails any more.
+    failure: () => (partition.rows().live + partition.rows().draining > 0 ? failure : null),
     flush,
     flushSoon,
     retryNow() {

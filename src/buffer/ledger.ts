@@ -152,7 +152,9 @@ export function createLedger(options: LedgerOptions): Ledger {
         batch.push(one)
         taken.push(result)
       } catch (error) {
-        one.done.reject(error) // a fault of ours: the others of the turn are not to blame
+        // A fault of ours: what was taken till then goes back, and the others of the turn are not to blame.
+        one.intake.takeBack()
+        one.done.reject(error)
       }
     }
     const owed = new Map(dirty)

@@ -149,7 +149,8 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
       const blocked = rows.find(({ row }) => parked.has(row.key[0]!))
       if (!blocked) continue
       throw new AppError('DEAD_LETTERS_FULL', {
-        detail: 'This session has as many dead letters as it may have: replay or purge them first.',
+        detail:
+          'Rows of this session were refused by the store, and there is no room for more dead letters: replay or purge some first.',
         members: { session_id: blocked.row.key[0]! },
         retryAfterSeconds: config.flush_interval,
       })

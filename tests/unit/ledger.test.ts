@@ -79,6 +79,20 @@ describe('what is accepted', () => {
     expect([buffer.status().rows, journal!.records.size]).toEqual([1, 1])
   })
 
+  test('takes back all of a request that breaks half-way, and none of the others of its turn', async () => {
+    const under = createBufferUnderTest()
+    const broken = { ...task('broken'), values: undefined } as unknown as ReturnType<typeof task>
+    const [first, second] = await Promise.allSettled([
+      under.buffer.accept(tasks, accepted([task('a'), broken])),
+      under.buffer.accept(tasks, accepted([task('b')])),
+    ])
+    expect([first.status, second.status]).toEqual(['rejected', 'fulfilled'])
+    expect(under.buffer.get(tasks, ['s', 'a'])).toBeUndefined()
+    expect(under.buffer.status().rows).toBe(1)
+    expect(under.imbalance()).toBe(0)
+    expectJournalled(under)
+  })
+
   test('carries its counts, and what else outlives a restart, in the same commit', async () => {
     const { buffer, journal } = createBufferUnderTest()
     await buffer.accept(tasks, accepted([task('a'), task('b')]))

@@ -74,6 +74,21 @@ describe('a flush that failed', () => {
     buffer.stop()
   })
 
+  test('is told as long as its rows are there, not when a delete has left nothing to store', async () => {
+    const { buffer, store } = createBufferUnderTest()
+    const failures = () => buffer.status().collections.flatMap(({ failure }) => failure ?? [])
+    await buffer.accept(tasks, batch(2))
+    buffer.flushSoon()
+    await pass(1)
+    store.pending[0]!.fail()
+    await settle()
+    expect(failures().length).toBe(1)
+    await buffer.erase(tasks, 's', stampOf(99))
+    expect(buffer.status().rows).toBe(0)
+    expect(failures()).toEqual([])
+    buffer.stop()
+  })
+
   test('is tried at once when the backend is up again', async () => {
     const { buffer, store } = createBufferUnderTest()
     await buffer.accept(tasks, batch(1))
