@@ -20,7 +20,7 @@ import { translationSessions } from './collections/translation.ts'
 import { type Config, redactConfig } from './config/mod.ts'
 import { AppError, messageOf } from './lib/errors.ts'
 import type { Logger } from './lib/log.ts'
-import { withDeadline } from './lib/retry.ts'
+import { pause, withDeadline } from './lib/retry.ts'
 import { deadLetterRoutes } from './system/dead_letter_routes.ts'
 import { createDeadLetterService } from './system/dead_letters.ts'
 import { instanceRoutes } from './system/instance_routes.ts'
@@ -357,7 +357,7 @@ export async function compose({
     async shutdown(closeServer) {
       phase = 'draining'
       registry.setState('draining')
-      await new Promise((resume) => setTimeout(resume, config.service.drain_grace * 1000))
+      await pause(config.service.drain_grace * 1000)
       phase = 'stopping'
       sizes.stop()
       census.stop()

@@ -1,7 +1,7 @@
 /** Keeps watch over one backend: prepares it at first contact, then knows whether it is up. */
 import { messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
-import { createBackoff } from '../lib/retry.ts'
+import { createBackoff, pause } from '../lib/retry.ts'
 import { type Backend, BackendError, type HealthStatus } from './backend.ts'
 import type { Coordination } from './coordination.ts'
 
@@ -59,7 +59,7 @@ export function watchBackend({ backend, migrate, log, onUp, onPrepared }: Monito
         log.warn('backend not reached yet', {
           meta: { backend: backend.name, code: error.code, error: error.message },
         })
-        await new Promise((resume) => setTimeout(resume, backoff.nextMs()))
+        await pause(backoff.nextMs())
       }
     }
   }

@@ -3,6 +3,7 @@ import type { Collection } from '../collections/definition.ts'
 import { memoryOf, withSlots } from '../collections/row.ts'
 import { AppError, messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
+import { pause } from '../lib/retry.ts'
 import { nextTurn } from '../lib/turns.ts'
 import {
   emptyCounts,
@@ -63,8 +64,6 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
 
   /** Dead instances of which the others know that nothing is left of them here. */
   const signedOff = new Set<string>()
-
-  const pause = (ms: number) => new Promise<void>((resume) => setTimeout(resume, ms))
 
   async function openOwn(): Promise<OpenedJournal | null> {
     let locked = 0

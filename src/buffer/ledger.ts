@@ -9,7 +9,6 @@ import type { Logger } from '../lib/log.ts'
 import { nextTurn } from '../lib/turns.ts'
 import {
   emptyCounts,
-  heldBy,
   type Journal,
   type JournalCounts,
   JournalError,
@@ -259,6 +258,3 @@ export function createLedger(options: LedgerOptions): Ledger {
     },
   }
 }
-
-/** Whether the counts of a collection agree with the rows that are held of it. */
-export const isBalanced = (counts: JournalCounts, held: number): boolean => heldBy(counts) === held

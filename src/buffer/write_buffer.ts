@@ -10,7 +10,7 @@ import type { Stamp } from '../collections/stamp.ts'
 import type { Clock } from '../lib/clock.ts'
 import { AppError, messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
-import { createBackoff } from '../lib/retry.ts'
+import { createBackoff, inTime, pause } from '../lib/retry.ts'
 import { createCapacity } from './capacity.ts'
 import type { BufferConfig } from './config.ts'
 import type { FlushReport } from './flusher.ts'
@@ -320,20 +320,13 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
       // Those that are parked can't be stored.
       const left = () => [...lanes.values()].some((lane) => lane.held() > lane.partition.rows().parked)
       while (left() && performance.now() < deadline) {
-        const remainingMs = deadline - performance.now()
-        let timer: ReturnType<typeof setTimeout> | undefined
-        const expired = new Promise<null>((resolve) => {
-          timer = setTimeout(() => resolve(null), remainingMs)
-        })
         const flushed = this.flush().catch((error) => {
           log.error('flush broke', { meta: { error: messageOf(error) } })
           return null
         })
-        const reports = await Promise.race([flushed, expired])
-        clearTimeout(timer)
+        const reports = await inTime(flushed, deadline - performance.now())
         if (reports && ![...reports.values()].some(({ failure }) => failure)) continue
-        const pauseMs = Math.min(backoff.nextMs(), Math.max(0, deadline - performance.now()))
-        await new Promise((resume) => setTimeout(resume, pauseMs))
+        await pause(Math.min(backoff.nextMs(), Math.max(0, deadline - performance.now())))
       }
       return totals().rows
     },

@@ -4,6 +4,7 @@
  */
 import { BackendError } from '../backends/backend.ts'
 import type { Coordination, InstanceRecord } from '../backends/coordination.ts'
+import { inTime } from '../lib/retry.ts'
 import { livenessOf } from './liveness.ts'
 
 export interface StoredByAll {
@@ -156,18 +157,13 @@ export function createCoverage(options: CoverageOptions): Coverage {
     async storedByAll({ timeoutMs }) {
       const round = join()
       round.waiters++
-      let timer: ReturnType<typeof setTimeout> | undefined
-      const expired = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, timeoutMs)
-      })
       try {
-        await Promise.race([round.done, expired])
+        await inTime(round.done, timeoutMs)
         if (!round.open)
           throw new BackendError('outage', 'TIMEOUT', `the instances were not listed within ${timeoutMs} ms`)
         const late = [...round.open.keys()].sort()
         return { missing: [...round.dead, ...late].sort(), late, written: { ...round.written } }
       } finally {
-        clearTimeout(timer)
         round.waiters--
       }
     },

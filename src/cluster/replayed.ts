@@ -13,8 +13,6 @@ export function createReplayedRows({
   coordination,
 }: {
   coordination: Pick<Coordination, 'addFact' | 'getFact'>
-  /** Not needed any more: the sum is one statement's. */
-  instanceId?: string
 }): ReplayedRows {
   return {
     total: async () => Number(await coordination.getFact(FACT)),

@@ -91,6 +91,16 @@ export function erasedUpTo(row: Row, stamp: Stamp): Row | null {
   }
 }
 
+/** What is stored and what is held of a row together, without what a delete voids; null where nothing is left. */
+export function overlay(
+  stored: Row | null | undefined,
+  held: Row | undefined,
+  deleted: Stamp | undefined,
+): Row | null {
+  const row = stored && held ? merge(stored, held) : (held ?? stored ?? null)
+  return row && deleted !== undefined ? erasedUpTo(row, deleted) : row
+}
+
 /** A row of before fields were added, with all of today's slots: those that it did not know are absent. */
 export function withSlots(row: Row, collection: Collection): Row {
   if (row.values.length === collection.slots.length) return row

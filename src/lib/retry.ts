@@ -21,6 +21,24 @@ export function createBackoff(options: BackoffOptions): { nextMs(): number; rese
   }
 }
 
+/** Waits. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resume) => setTimeout(resume, ms))
+}
+
+/** What `promise` settles with, or undefined where that takes longer; the work itself goes on. */
+export async function inTime<T>(promise: Promise<T>, timeoutMs: number): Promise<T | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const expired = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs, undefined)
+  })
+  try {
+    return await Promise.race([promise, expired])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /** Rejects with `onTimeout()` when `promise` has not settled within `timeoutMs`. The work itself goes on. */
 export async function withDeadline<T>(
   promise: Promise<T>,

@@ -9,6 +9,7 @@ import { laterOf, type Stamp } from '../collections/stamp.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import { AppError, messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
+import { inTime } from '../lib/retry.ts'
 import { isHidden, notFound, type Reader } from './read.ts'
 
 export interface DeleteResult {
@@ -142,21 +143,7 @@ export function createDeletion(options: DeletionOptions): Deletion {
     const stored = buffer.flush([sessions, tasks]).then((reports) => {
       for (const { failure } of reports.values()) if (failure) throw failure
     })
-    await inTime(stored)
-  }
-
-  /** What the work answers, or undefined where it takes longer than a caller should wait; it goes on then. */
-  async function inTime<T>(work: Promise<T>): Promise<T | undefined> {
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const late = new Promise<undefined>((resolve) => {
-      timer = setTimeout(resolve, WAIT_MS, undefined)
-    })
-    try {
-      work.catch(() => undefined) // who still waits is told
-      return await Promise.race([work, late])
-    } finally {
-      clearTimeout(timer)
-    }
+    await inTime(stored, WAIT_MS)
   }
 
   /** Above everything stored, also what an instance with a clock ahead of ours has written. */
@@ -178,7 +165,7 @@ export function createDeletion(options: DeletionOptions): Deletion {
     if (!erasing && count <= MAX_TASKS_AT_ONCE) {
       await coordination.putTombstone(sessions.name, sessionId, stamp)
       const work = finish(sessionId, stamp)
-      const erased = await inTime(work)
+      const erased = await inTime(work, WAIT_MS)
       if (erased === undefined) {
         goOn(sessionId, work)
         if (row === null && count === 0) throw notFound(sessionId)

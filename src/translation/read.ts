@@ -4,15 +4,7 @@ import type { Coordination } from '../backends/coordination.ts'
 import type { StampSource } from '../buffer/stamp_source.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { CollectionRouter } from '../collections/router.ts'
-import {
-  erasedUpTo,
-  type FlatRecord,
-  flatten,
-  isComplete,
-  merge,
-  newestStamp,
-  type Row,
-} from '../collections/row.ts'
+import { type FlatRecord, flatten, isComplete, newestStamp, overlay, type Row } from '../collections/row.ts'
 import { ABSENT, type Stamp } from '../collections/stamp.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import { AppError } from '../lib/errors.ts'
@@ -54,11 +46,14 @@ export function notFound(sessionId: string): AppError {
 export const isHidden = (row: Row): boolean => (row.values[sessions.slotOf('deleted_at')] ?? null) !== null
 
 export function createReader({ router, buffer, coordination, stamps }: ReaderOptions): Reader {
-  /** What is stored and buffered of a row, without what the session's delete voids. */
-  function overlay(stored: Row | null, held: Row | undefined, deleted: Stamp | undefined): Row | null {
+  /** A row with what is buffered of it; what is accepted here from now on is above what was seen. */
+  function seen(
+    stored: Row | undefined | null,
+    held: Row | undefined,
+    deleted: Stamp | undefined,
+  ): Row | null {
     if (stored) stamps.observe(newestStamp(stored))
-    const row = stored && held ? merge(stored, held) : (held ?? stored)
-    return row && deleted !== undefined ? erasedUpTo(row, deleted) : row
+    return overlay(stored, held, deleted)
   }
 
   /**
@@ -90,7 +85,7 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
         return [stamp, await coordination.isBeingErased(sessions.name, sessionId)] as const
       }),
     ])
-    return { row: overlay(stored, held, deleted), deleted: deleted ?? ABSENT, erasing }
+    return { row: seen(stored, held, deleted), deleted: deleted ?? ABSENT, erasing }
   }
 
   async function shownSession(sessionId: string): Promise<FlatRecord | null> {
@@ -108,7 +103,7 @@ export function createReader({ router, buffer, coordination, stamps }: ReaderOpt
     ])
     const stored = new Map(found.map((row) => [row.key[0]!, row]))
     return keys
-      .flatMap((key, i) => overlay(stored.get(key[0]!) ?? null, held[i], deletes.get(key[0]!)) ?? [])
+      .flatMap((key, i) => seen(stored.get(key[0]!), held[i], deletes.get(key[0]!)) ?? [])
       .sort((a, b) => (newestStamp(a) < newestStamp(b) ? 1 : -1))
   }
 

@@ -4,7 +4,7 @@ import type { Coordination } from '../backends/coordination.ts'
 import type { WriteBuffer } from '../buffer/write_buffer.ts'
 import type { Value } from '../collections/definition.ts'
 import type { CollectionRouter } from '../collections/router.ts'
-import { erasedUpTo, type FlatRecord, flatten, isComplete, merge, type Row } from '../collections/row.ts'
+import { type FlatRecord, flatten, isComplete, overlay, type Row } from '../collections/row.ts'
 import { type Stamp, stampMs } from '../collections/stamp.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -83,12 +83,6 @@ const isUnfinished = (status: Value | undefined) => (UNFINISHED as readonly unkn
 
 export function createRecovery(options: RecoveryOptions): Recovery {
   const { router, buffer, coordination, clock, log, everywhere } = options
-
-  /** What is stored and buffered of a row, without what the session's delete voids. */
-  function overlay(stored: Row | undefined, held: Row | undefined, deleted: Stamp | undefined): Row | null {
-    const row = stored && held ? merge(stored, held) : (held ?? stored ?? null)
-    return row && deleted !== undefined ? erasedUpTo(row, deleted) : row
-  }
 
   /** Unfinished sessions, the newest first, with no more fields than asked for. */
   async function incompleteRecords(fields: readonly string[]): Promise<FlatRecord[]> {
@@ -231,7 +225,7 @@ export function createRecovery(options: RecoveryOptions): Recovery {
           coordination.countDeadLetters({ collection: tasks.name, group: sessionId }),
         ])
         const deleted = deletes.get(sessionId)
-        const row = overlay(stored ?? undefined, heldSession, deleted)
+        const row = overlay(stored, heldSession, deleted)
         if (!row || erasing || !isComplete(sessions, row) || isHidden(row))
           throw naming(notFound(sessionId), missing)
         const counts = await countsOf(snapshot, sessionId)

@@ -8,6 +8,7 @@ import { translationSessions as sessions, translationTasks as tasks } from '../c
 import type { Clock } from '../lib/clock.ts'
 import { messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
+import { inTime } from '../lib/retry.ts'
 import { formatTime } from '../lib/time.ts'
 import { SHOWN } from './listing.ts'
 import { SESSION_STATUSES, TASK_STATUSES } from './schema.ts'
@@ -173,12 +174,8 @@ export function createStats({ router, coordination, clock, log }: StatsOptions):
     async read() {
       if (known && clock.nowMs() - known.takenAtMs < FRESH_MS) return known.stats
       const fresh = refresh()
-      let timer: ReturnType<typeof setTimeout> | undefined
-      const impatient = new Promise<null>((resolve) => {
-        timer = setTimeout(() => resolve(null), PATIENCE_MS)
-      })
-      const inTime = await Promise.race([fresh, impatient]).finally(() => clearTimeout(timer))
-      if (inTime) return inTime
+      const soon = await inTime(fresh, PATIENCE_MS)
+      if (soon) return soon
       // Nobody waits for it any more; the next caller finds it, or a failure in the log.
       fresh.catch((error) => log.warn('statistics not taken', { meta: { error: messageOf(error) } }))
       const older = async () => (await earlier()) ?? (await estimate())

@@ -1,6 +1,6 @@
 /** What only a second process can show: the lock, a kill in the middle of a commit, a disk that is full. */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
-import { mkdirSync, statfsSync, writeFileSync } from 'node:fs'
+import { statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openJournals } from '../../src/backends/sqlite/journal.ts'
 import { JournalError } from '../../src/buffer/journal.ts'
@@ -14,6 +14,7 @@ import {
   journalState,
   readAll,
 } from '../support/journals.ts'
+import { smallDisk, smallDisksMissing } from '../support/small_disk.ts'
 
 const CHILD = new URL('../support/journal_process.ts', import.meta.url).pathname
 const ROUNDS = 10
@@ -136,32 +137,11 @@ describe.each(['full', 'normal'])('killed while it commits (%s)', (durability) =
   }, 60_000)
 })
 
-/** A small disk of its own; null where this user may not make one. It goes away although a failed test has a file open. */
-function smallDisk(folder: string): { unmount(): void } | null {
-  mkdirSync(folder)
-  const mounted = Bun.spawnSync(['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', folder], {
-    stderr: 'ignore',
-  })
-  return mounted.success ? { unmount: () => Bun.spawnSync(['umount', '-l', folder]) } : null
-}
-
-function resize(folder: string, mebibytes: number): void {
-  expect(Bun.spawnSync(['mount', '-o', `remount,size=${mebibytes}m`, folder]).success).toBe(true)
-}
-
-const canMount = (() => {
-  if (process.getuid?.() !== 0 || Bun.which('mount') === null) return false
-  const probe = journalFolder()
-  const disk = smallDisk(join(probe.folder, 'disk'))
-  disk?.unmount()
-  probe.drop()
-  return disk !== null
-})()
-
-describe.if(canMount)('a full disk', () => {
+const noDisk = smallDisksMissing === null ? '' : ` (left out: ${smallDisksMissing})`
+describe.skipIf(smallDisksMissing !== null)(`a full disk${noDisk}`, () => {
   test('fails commits, loses nothing, and is forgotten once there is room', () => {
     const folder = join(place.folder, 'disk')
-    const disk = smallDisk(folder)!
+    const disk = smallDisk(folder, 2)
     try {
       const { own } = openJournals({ folder, instanceId: INSTANCE, durability: 'full' })
       own.open()
@@ -178,7 +158,7 @@ describe.if(canMount)('a full disk', () => {
       expect(failure.cause).toBeDefined()
       expect(statfsSync(folder).bavail).toBeLessThan(32)
       expect(readAll(own)).toStrictEqual(journalRecords(1, accepted))
-      resize(folder, 16)
+      disk.resize(16)
       acceptRecords(own, { from: accepted + 1, count: 2000 })
       expect(readAll(own)).toStrictEqual(journalRecords(1, accepted + 2000))
       own.close()
@@ -191,9 +171,9 @@ describe.if(canMount)('a full disk', () => {
 
   test('that large records have filled lets go of them all at once, within the reserve', () => {
     const folder = join(place.folder, 'disk')
-    const disk = smallDisk(folder)!
+    const disk = smallDisk(folder, 2)
     try {
-      resize(folder, 24)
+      disk.resize(24)
       const { own } = openJournals({ folder, instanceId: INSTANCE, durability: 'full' })
       own.open()
       const text = 'x'.repeat(40_000)
@@ -220,19 +200,19 @@ describe.if(canMount)('a full disk', () => {
 
   test('a damaged journal stays where it is while there is no room for what is intact of it', () => {
     const folder = join(place.folder, 'disk')
-    const disk = smallDisk(folder)!
+    const disk = smallDisk(folder, 2)
     try {
       const { own } = openJournals({ folder, instanceId: INSTANCE, durability: 'normal' })
-      resize(folder, 16)
+      disk.resize(16)
       own.open()
       acceptRecords(own, { count: 6000 })
       own.close()
-      resize(folder, 2)
+      disk.resize(2)
       const path = join(folder, `${INSTANCE}.journal`)
       Bun.spawnSync(['dd', 'if=/dev/urandom', `of=${path}`, 'bs=1', 'seek=20000', 'count=50', 'conv=notrunc'])
       expect(failureOf(() => own.open())?.kind).toBe('unusable')
       expect(failureOf(() => own.open())?.kind).toBe('unusable')
-      resize(folder, 16)
+      disk.resize(16)
       const { faults, lostRows, records } = own.open()
       expect(faults.length).toBeGreaterThan(0)
       expect(records + lostRows).toBe(6000)
@@ -243,4 +223,3 @@ describe.if(canMount)('a full disk', () => {
     }
   })
 })
-if (!canMount) test.skip('a full disk (left out: only root can make a small one)', () => undefined)

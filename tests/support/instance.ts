@@ -1,4 +1,5 @@
 /** One running instance as its clients and its operators see it. */
+import type { JournalCounts } from '../../src/buffer/journal.ts'
 import { type Answer, type Api, api } from './http.ts'
 import type { LogLine, Service } from './service.ts'
 import type { Item } from './translation_items.ts'
@@ -14,16 +15,8 @@ export interface Health {
 }
 
 /** Where the rows of a collection went. */
-export interface Conservation {
+export interface Conservation extends JournalCounts {
   collection: string
-  accepted: number
-  transferred_in: number
-  stored: number
-  merged: number
-  voided: number
-  dead_lettered: number
-  transferred_out: number
-  lost: number
   buffered: number
   in_flight: number
   balanced: boolean

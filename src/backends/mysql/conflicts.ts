@@ -1,5 +1,5 @@
 /** What a deadlock, a lock wait or a failed certification rolled back is tried again: nothing of it was executed. */
-import { createBackoff } from '../../lib/retry.ts'
+import { createBackoff, pause } from '../../lib/retry.ts'
 import { BackendError } from '../backend.ts'
 
 const ATTEMPTS = 6
@@ -23,7 +23,7 @@ export async function repeatingConflicts<T>(
       const pauseMs = backoff.nextMs()
       const conflict = error instanceof BackendError && error.kind === 'conflict'
       if (!conflict || attempt === ATTEMPTS || performance.now() + pauseMs >= until) throw error
-      await new Promise((resume) => setTimeout(resume, pauseMs))
+      await pause(pauseMs)
     }
   }
 }

@@ -9,7 +9,7 @@ import migrationsApplied from '../../../sql/mysql/migrations_applied.sql' with {
 import migrationsCreate from '../../../sql/mysql/migrations_create.sql' with { type: 'text' }
 import type { Collection } from '../../collections/definition.ts'
 import { messageOf } from '../../lib/errors.ts'
-import { withDeadline } from '../../lib/retry.ts'
+import { pause, withDeadline } from '../../lib/retry.ts'
 import { type Backend, BackendError, type RecordStore, type Snapshot } from '../backend.ts'
 import type { Coordination } from '../coordination.ts'
 import { createCoordination } from '../sql/coordination.ts'
@@ -167,7 +167,7 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
           ],
           texts: { applied: migrationsApplied, put: migrationPut },
           owner,
-          pause: () => new Promise((resume) => setTimeout(resume, MIGRATION_PAUSE_MS)),
+          pause: () => pause(MIGRATION_PAUSE_MS),
         })
       }
       const [[bytes] = [DEFAULT_PACKET_BYTES]] = await session.all(sql`SELECT @@max_allowed_packet`)

@@ -92,7 +92,7 @@ function columnsOf(dialect: Dialect, { collection, row, code, reason }: DeadLett
       asciiText(reason, REASON_CHARS),
       code,
       record,
-      Uint8Array.from(packStamps(row).match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
+      Buffer.from(packStamps(row), 'hex'),
       row.createdAtMs,
     ],
   }

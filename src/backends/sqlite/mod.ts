@@ -9,6 +9,7 @@ import migrationsCreate from '../../../sql/sqlite/migrations_create.sql' with { 
 import type { Collection } from '../../collections/definition.ts'
 import { packStamps, type Row, updatedAtMs } from '../../collections/row.ts'
 import { messageOf } from '../../lib/errors.ts'
+import { pause } from '../../lib/retry.ts'
 import { inTurns } from '../../lib/turns.ts'
 import type { Backend, RecordStore, RefusedRow, Snapshot } from '../backend.ts'
 import { createCoordination } from '../sql/coordination.ts'
@@ -153,7 +154,7 @@ export function openSqlite({ name, config, owner }: SqliteOptions): Backend {
         ],
         texts: { applied: migrationsApplied, put: migrationPut },
         owner,
-        pause: () => new Promise((resume) => setTimeout(resume, MIGRATION_PAUSE_MS)),
+        pause: () => pause(MIGRATION_PAUSE_MS),
       })
     },
 
