@@ -20,6 +20,8 @@ const MAX_P99_MS = 10
 export interface Contestant {
   name: string
   server: RunningServer
+  /** Sent with every request. */
+  headers?: Record<string, string>
   settle(): Promise<void>
 }
 
@@ -44,10 +46,11 @@ export const HELD = {
 let sessions = 0
 
 /** Posts batches for a while, as fast as they are answered, then lets the server store them. */
-export async function burst({ server, settle }: Contestant, durationMs: number): Promise<Burst> {
+export async function burst(contestant: Contestant, durationMs: number): Promise<Burst> {
+  const { server, headers = {}, settle } = contestant
   const before = await processFigures(server.pid)
   const load = await runLoad({
-    target: { type: 'batches', url: server.url, path: PATH, tasks: TASKS, firstSession: sessions },
+    target: { type: 'batches', url: server.url, path: PATH, tasks: TASKS, firstSession: sessions, headers },
     connections: CONNECTIONS,
     warmUpMs: WARM_UP_MS,
     durationMs,

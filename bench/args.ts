@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 
 /** The benchmarks, in the order in which `all` runs them. */
-export const BENCHMARKS = ['start', 'a', 'b', 'c', 'd', 'e'] as const
+export const BENCHMARKS = ['start', 'a', 'b', 'c', 'd', 'e', 'f'] as const
 export type BenchmarkName = (typeof BENCHMARKS)[number]
 
 export const STORE_KINDS = ['sqlite', 'mysql', 'mariadb'] as const
@@ -25,7 +25,7 @@ export interface BenchOptions {
 /** A command line that can't be followed; the message says what was expected. */
 export class UsageError extends Error {}
 
-export const HELP = `Usage: bun run bench [a|b|c|d|e|start|all …] [options]
+export const HELP = `Usage: bun run bench [a|b|c|d|e|f|start|all …] [options]
 
 Each figure stands beside its alternative, measured in turns in the same run.
 
@@ -35,6 +35,7 @@ Each figure stands beside its alternative, measured in turns in the same run.
   c      queries, against the same SQL through mysql2
   d      restoring a session, against streaming the same rows
   e      accepting with and without a journal, and starting with a full one
+  f      accepting and reading with and without API keys and rate limits
 
   --backend KIND   sqlite, mysql or mariadb   (mysql where a server is named, else sqlite)
   --url URL        the server, mysql://user:password@host:port; databases of its own are made there and

@@ -7,8 +7,15 @@ import { batchRequest } from './tasks.ts'
 /** What to do; a job comes on stdin as JSON, a result goes to stdout as JSON. */
 export interface LoadJob {
   target:
-    | { type: 'batches'; url: string; path: string; tasks: number; firstSession: number }
-    | { type: 'gets'; url: string; paths: readonly string[] }
+    | {
+        type: 'batches'
+        url: string
+        path: string
+        tasks: number
+        firstSession: number
+        headers?: Record<string, string>
+      }
+    | { type: 'gets'; url: string; paths: readonly string[]; headers?: Record<string, string> }
     | { type: 'statements'; url: string; requests: readonly RecordedRequest[]; poolSize: number }
   connections: number
   /** Not measured: until everything is hot. */
@@ -54,10 +61,10 @@ async function sendersOf({ target, connections }: LoadJob): Promise<Send[]> {
 }
 
 function batches(
-  { url, path, tasks, firstSession }: Extract<LoadJob['target'], { type: 'batches' }>,
+  { url, path, tasks, firstSession, headers = {} }: Extract<LoadJob['target'], { type: 'batches' }>,
   connection: number,
 ): () => Uint8Array {
-  const request = batchRequest({ path, host: new URL(url).host, tasks })
+  const request = batchRequest({ path, host: new URL(url).host, tasks, headers })
   // A million rows a connection before sessions of two connections could meet.
   let session = firstSession + connection * 1000
   let task = 0
@@ -73,11 +80,11 @@ function batches(
 }
 
 function gets(
-  { url, paths }: Extract<LoadJob['target'], { type: 'gets' }>,
+  { url, paths, headers = {} }: Extract<LoadJob['target'], { type: 'gets' }>,
   connection: number,
   connections: number,
 ): () => Uint8Array {
-  const requests = paths.map((path) => getRequest(url, path))
+  const requests = paths.map((path) => getRequest(url, path, headers))
   let next = connection
   return () => {
     const bytes = requests[next % requests.length]!

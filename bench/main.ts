@@ -1,6 +1,7 @@
 /** `bun run bench`: measures the service beside what could be used instead, and prints one table. */
 import { benchAccept } from './accept.ts'
 import { type BenchmarkName, type BenchOptions, HELP, parseBenchArgs, UsageError } from './args.ts'
+import { benchDoor } from './door.ts'
 import { type Figure, tableText } from './figures.ts'
 import { benchFlush } from './flush.ts'
 import { benchJournal } from './journal.ts'
@@ -19,6 +20,7 @@ const RUN: Record<BenchmarkName, Benchmark> = {
   c: benchQueries,
   d: benchRestore,
   e: benchJournal,
+  f: benchDoor,
 }
 
 const EXIT_USAGE = 2

@@ -74,7 +74,14 @@ export async function connectRaw(url: string): Promise<RawConnection> {
   }
 }
 
+/** The lines of a request's head but the first. */
+export function headerText(headers: Record<string, string | number>): string {
+  return Object.entries(headers)
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('')
+}
+
 /** The bytes of a GET. */
-export function getRequest(url: string, path: string): Uint8Array {
-  return Buffer.from(`GET ${path} HTTP/1.1\r\nHost: ${new URL(url).host}\r\n\r\n`)
+export function getRequest(url: string, path: string, headers: Record<string, string> = {}): Uint8Array {
+  return Buffer.from(`GET ${path} HTTP/1.1\r\n${headerText({ Host: new URL(url).host, ...headers })}\r\n`)
 }

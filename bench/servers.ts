@@ -111,11 +111,11 @@ interface Health {
   buffer: { total_count: number }
 }
 
-/** Flushes the service until nothing is buffered. */
-export async function drain(url: string): Promise<void> {
+/** Flushes the service until nothing is buffered; `headers` are for a service that wants a key. */
+export async function drain(url: string, headers: Record<string, string> = {}): Promise<void> {
   await until(
     async () => {
-      await (await fetch(`${url}/api/v1/translation/flush`, { method: 'POST' })).arrayBuffer()
+      await (await fetch(`${url}/api/v1/translation/flush`, { method: 'POST', headers })).arrayBuffer()
       const health = (await (await fetch(`${url}/health`)).json()) as Health
       return health.buffer.total_count === 0
     },

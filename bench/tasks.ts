@@ -3,6 +3,7 @@ import { type Row, rowOf } from '../src/collections/row.ts'
 import { makeStamp } from '../src/collections/stamp.ts'
 import { translationSessions, translationTasks } from '../src/collections/translation.ts'
 import { sessionItem, taskItem } from '../src/translation/schema.ts'
+import { headerText } from './raw_http.ts'
 
 /** An item as it travels. */
 export type WireItem = Record<string, string | number | null>
@@ -125,14 +126,22 @@ export function batchRequest({
   path,
   host,
   tasks,
+  headers = {},
 }: {
   path: string
   host: string
   tasks: number
+  headers?: Record<string, string>
 }): BatchRequest {
   const items = Array.from({ length: tasks }, (_, n) => wireTask(SESSION_MARK, n))
   const body = Buffer.from(JSON.stringify({ tasks: items }))
-  const head = `POST ${path} HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`
+  const lines = {
+    Host: host,
+    'Content-Type': 'application/json',
+    'Content-Length': body.length,
+    ...headers,
+  }
+  const head = `POST ${path} HTTP/1.1\r\n${headerText(lines)}\r\n`
   const bytes = Buffer.concat([Buffer.from(head), body])
   const sessions = positionsOf(bytes, SESSION_MARK)
   const ids = positionsOf(bytes, '"task_id":"task_').map((at) => at + '"task_id":"task_'.length)

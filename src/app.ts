@@ -1,10 +1,17 @@
 /** The app: middleware, slices, errors, spec. Web standards alone, so it runs on Bun, Node, Deno and workerd. */
 import { BackendError } from './backends/backend.ts'
+import { admitStray, assertDoors } from './http/access.ts'
 import { accessLog, type RequestEvents } from './http/access_log.ts'
+import { type BodyLimits, createBodyReader } from './http/body.ts'
+import type { AddressOf } from './http/client_address.ts'
+import type { Door } from './http/context.ts'
+import { crossOrigin } from './http/cors.ts'
 import { mountDocs } from './http/docs.ts'
 import { createRouter, type Router } from './http/endpoint.ts'
 import { literalPaths, unmatched } from './http/methods.ts'
 import { renderProblem, toAppError } from './http/problem.ts'
+import { checkForm } from './http/request_form.ts'
+import { securityHeaders } from './http/security_headers.ts'
 import { AppError } from './lib/errors.ts'
 import type { Logger } from './lib/log.ts'
 
@@ -12,8 +19,13 @@ export interface AppServices {
   version: string
   log: Logger
   events: RequestEvents
-  /** Largest JSON body, unpacked. */
-  maxBodyBytes: number
+  addressOf: AddressOf
+  door: Door
+  /** Whose pages may call this from a browser. */
+  corsOrigins: readonly string[]
+  /** Whether the service itself speaks TLS. */
+  tls: boolean
+  bodyLimits: BodyLimits
   slices: readonly { mount(app: Router): void }[]
 }
 
@@ -30,17 +42,37 @@ function translate(error: unknown): AppError | null {
   })
 }
 
-export function createApp({ version, log, events, maxBodyBytes, slices }: AppServices): Router {
+export function createApp({
+  version,
+  log,
+  events,
+  addressOf,
+  door,
+  corsOrigins,
+  tls,
+  bodyLimits,
+  slices,
+}: AppServices): Router {
   const app = createRouter()
-  app.use(accessLog(log, events))
+  const bodies = createBodyReader(bodyLimits)
+  app.use(accessLog({ log, events, addressOf }))
+  app.use(securityHeaders({ tls }))
   app.use((c, next) => {
-    c.set('maxBodyBytes', maxBodyBytes)
+    c.set('door', door)
+    c.set('bodies', bodies)
+    c.set('clientTimeoutMs', bodyLimits.timeoutMs)
     return next()
   })
+  app.use(checkForm())
+  app.use(crossOrigin(corsOrigins))
   app.use(literalPaths(app))
   app.onError((error, c) => renderProblem(c, toAppError(error, translate)))
-  app.notFound((c) => renderProblem(c as never, unmatched(app, c as never)))
+  app.notFound(async (c) => {
+    await admitStray(c as never)
+    return renderProblem(c as never, unmatched(app, c as never))
+  })
   for (const slice of slices) slice.mount(app)
-  mountDocs(app, { version })
+  mountDocs(app, { version, schemes: door.schemes })
+  assertDoors(app)
   return app
 }

@@ -3,7 +3,6 @@ import { createApp } from './app.ts'
 import { openBackend, openJournals, warnOfJournalLeft, warnOfRowsLeft } from './backends/catalog.ts'
 import type { Coordination } from './backends/coordination.ts'
 import { type BackendMonitor, guardedCoordination, watchBackend } from './backends/monitor.ts'
-import { heldBy } from './buffer/journal.ts'
 import { createJournalRecovery } from './buffer/journal_recovery.ts'
 import { createLedger } from './buffer/ledger.ts'
 import { createStampSource } from './buffer/stamp_source.ts'
@@ -14,13 +13,18 @@ import { createCoverage } from './cluster/coverage.ts'
 import { createInstanceRegistry } from './cluster/instances.ts'
 import { createJobRunner } from './cluster/jobs.ts'
 import { createReplayedRows } from './cluster/replayed.ts'
+import { volumeIdOf } from './cluster/volume.ts'
 import { COLLECTIONS } from './collections/catalog.ts'
 import { createRouter } from './collections/router.ts'
 import { translationSessions } from './collections/translation.ts'
+import { type CloseServer, type Left, leave } from './compose/leave.ts'
+import { metricSources } from './compose/metric_sources.ts'
+import { openDoor } from './compose/open_door.ts'
 import { type Config, redactConfig } from './config/mod.ts'
+import type { RequestBindings } from './http/context.ts'
 import { AppError, messageOf } from './lib/errors.ts'
 import type { Logger } from './lib/log.ts'
-import { pause, withDeadline } from './lib/retry.ts'
+import { pause } from './lib/retry.ts'
 import { deadLetterRoutes } from './system/dead_letter_routes.ts'
 import { createDeadLetterService } from './system/dead_letters.ts'
 import { instanceRoutes } from './system/instance_routes.ts'
@@ -30,7 +34,9 @@ import { createStorageSizes } from './telemetry/storage_sizes.ts'
 import { createTranslation } from './translation/mod.ts'
 
 export interface Service {
-  fetch(request: Request): Response | Promise<Response>
+  fetch(request: Request, bindings?: RequestBindings): Response | Promise<Response>
+  /** Whether callers must say who they are. */
+  closed(): boolean
   /** Opens the backends and starts the timers; rejects `failed` where that can never succeed. */
   start(): void
   /** Rejects when the service cannot go on: a migration failed. */
@@ -42,9 +48,7 @@ export interface Service {
    * way, while the backends are still there. Answers the rows that are left, and whether that is all there is:
    * `complete` = nothing of this instance is missing anywhere.
    */
-  shutdown(
-    closeServer?: (withinMs: number) => Promise<void>,
-  ): Promise<{ complete: boolean; rowsLeft: number; rowsStored: number }>
+  shutdown(closeServer?: CloseServer): Promise<Left>
 }
 
 interface ComposeOptions {
@@ -60,10 +64,7 @@ interface ComposeOptions {
 const STORE_SHARE = 0.9
 /** Longer than a database that is there takes to answer. */
 const FIRST_LOOK_MS = 1000
-/** A store that is gone can't be taken leave of. */
-const CLOSE_TIMEOUT_MS = 500
-/** The part of the shutdown's time that is kept for taking leave. */
-const LEAVE_MS = 1000
+const TAKEN = 'Another live process has the INSTANCE_ID of this one.'
 
 export async function compose({
   config,
@@ -113,6 +114,7 @@ export async function compose({
   const registry = createInstanceRegistry({
     coordination: home.backend.coordination!,
     instanceId,
+    volume: role === 'serve' ? volumeIdOf(config.service.data_dir, log) : '',
     version,
     log,
     bufferedRows: () => buffer.status().rows,
@@ -125,7 +127,7 @@ export async function compose({
       }
     },
   })
-  const coverage = createCoverage({ coordination, instanceId })
+  const coverage = createCoverage({ coordination, instanceId, isTaken: registry.isTaken })
   const census = createCensus({ coordination, log })
   const stamps = createStampSource({ clock, instanceNumber: registry.number })
   const buffered = COLLECTIONS.filter((collection) => collection.buffered)
@@ -172,28 +174,17 @@ export async function compose({
   let journalRead = recovery === null
   if (recovery === null) own(true)
   const sizes = createStorageSizes({ backends: router.backends, log })
-  metrics = createMetrics({
-    buffer() {
-      const { collections, ...whole } = buffer.status()
-      const ageOf = (atMs: number | null) => (atMs === null ? 0 : Math.max(0, clock.nowMs() - atMs) / 1000)
-      return {
-        ...whole,
-        collections: collections.map((one) => ({ ...one, oldestAgeSeconds: ageOf(one.oldestAtMs) })),
-      }
-    },
-    journal() {
-      const { failure, faults, sizeBytes } = ledger.status()
-      return { failing: failure !== null, faults: faults.length, bytes: sizeBytes }
-    },
-    cluster: () => ({ instances: census.counts(), clockErrorMs: clock.errorMs() }),
-    pools: () =>
-      router.backends().map(({ backend, state }) => ({
-        backend: backend.name,
-        up: state() === 'up',
-        ...(backend.pool?.() ?? { active: 0, idle: 0, waiting: 0, max: 0 }),
-      })),
-    storageBytes: sizes.all,
-  })
+  metrics = createMetrics(
+    metricSources({
+      buffer,
+      ledger,
+      census,
+      clock,
+      registry,
+      backends: router.backends,
+      storageBytes: sizes.all,
+    }),
+  )
 
   /** Whether the database was there, or was not within a moment: who is ready should be able to read too. */
   let looked = false
@@ -213,6 +204,7 @@ export async function compose({
         retryAfterSeconds: 1,
       })
     const notReady = (detail: string) => new AppError('NOT_READY', { detail, retryAfterSeconds: 1 })
+    if (registry.isTaken()) return notReady(TAKEN)
     if (!journalRead) return notReady('This instance has not read its journal yet.')
     const contact = notReady('This instance has not reached its database yet.')
     if (!looked) return contact
@@ -266,9 +258,10 @@ export async function compose({
     buffer: buffer.status,
     topSessions: buffer.topGroups,
     journal: ledger.status,
+    instanceFault: () => (registry.isTaken() ? TAKEN : null),
     routes: [
       (routes) => deadLetterRoutes(routes, { deadLetters, collections: buffered }),
-      instanceRoutes({ coordination }),
+      instanceRoutes({ coordination, log, onForgotten: (rows) => metrics.onForgotten(rows) }),
     ],
     backends: () =>
       router.backends().map(({ backend, state, lastHealth }) => ({
@@ -285,25 +278,23 @@ export async function compose({
     metrics: metrics.render,
     config: () => redactConfig(config),
   })
+  const { door, authenticator, addressOf } = await openDoor({ config, log, events: metrics })
   const app = createApp({
     version,
     log,
     events: metrics,
-    maxBodyBytes: config.service.max_body_bytes,
+    addressOf,
+    door,
+    corsOrigins: config.service.cors_origins,
+    tls: config.tls.cert_file !== null,
+    bodyLimits: {
+      maxBytes: config.service.max_body_bytes,
+      maxTotalBytes: config.service.max_bodies_bytes,
+      timeoutMs: config.service.client_timeout * 1000,
+    },
     slices: [translation, system],
   })
   const jobs = createJobRunner({ coordination, instanceId, jobs: translation.jobs, log })
-
-  const storedRows = () => buffer.status().collections.reduce((sum, { counts }) => sum + counts.stored, 0)
-
-  /** Taking leave of a store that is gone takes no longer than that. */
-  async function briefly(what: string, leaving: Promise<void>): Promise<void> {
-    try {
-      await withDeadline(leaving, CLOSE_TIMEOUT_MS, () => new TypeError('not done in time'))
-    } catch (error) {
-      log.warn(`${what} failed`, { meta: { error: messageOf(error) } })
-    }
-  }
 
   /** What a life before left comes first; then the others may count on this instance. */
   async function takeUp(): Promise<void> {
@@ -329,7 +320,8 @@ export async function compose({
   prepared.catch(() => undefined) // `failed` tells of it too
 
   return {
-    fetch: (request) => app.fetch(request),
+    fetch: (request, bindings = {}) => app.fetch(request, bindings),
+    closed: authenticator.required,
     failed,
     prepared,
 
@@ -340,6 +332,7 @@ export async function compose({
       }
       if (role === 'migrate') return
       warnOfRowsLeft({ collections: COLLECTIONS, ...config.storage, log })
+      authenticator.start()
       clock.start()
       buffer.start()
       sizes.start()
@@ -361,31 +354,24 @@ export async function compose({
       phase = 'stopping'
       sizes.stop()
       census.stop()
-      const storedBefore = storedRows()
-      const wholeMs = config.service.shutdown_timeout * 1000
-      const endsAt = performance.now() + wholeMs
-      const timeoutMs = wholeMs - Math.min(LEAVE_MS, wholeMs / 4)
-      // What of these is not finished stays in its journal, is taken up by another instance, or at the next start.
-      const others = withDeadline(
-        Promise.all([recovery?.stop(), jobs.stop(), translation.settled()]),
-        timeoutMs,
-        () => new TypeError('work goes on'),
-      ).catch((error) => log.debug('background work left', { meta: { error: messageOf(error) } }))
-      await Promise.all([buffer.drain(timeoutMs), others])
-      await closeServer?.(Math.max(0, endsAt - CLOSE_TIMEOUT_MS - performance.now()))
-      // A flush may have ended meanwhile; rows of the journal that were not even read count as well.
-      const rowsLeft = buffer.status().collections.reduce((sum, { counts }) => sum + heldBy(counts), 0)
-      const complete = rowsLeft === 0 && journalRead
-      buffer.stop()
-      clock.stop()
-      registry.stop()
-      ledger.close()
-      if (complete) await briefly('sign-off', registry.signOff())
-      for (const monitor of monitors.values()) {
-        monitor.stop()
-        await briefly(`closing ${monitor.backend.name}`, monitor.backend.close())
-      }
-      return { complete, rowsLeft, rowsStored: storedRows() - storedBefore }
+      authenticator.stop()
+      return leave({
+        timeoutMs: config.service.shutdown_timeout * 1000,
+        buffer,
+        recovery,
+        journalRead: () => journalRead,
+        registry,
+        settle: () => Promise.all([jobs.stop(), translation.settled()]),
+        stopTimers() {
+          buffer.stop()
+          clock.stop()
+          registry.stop()
+          ledger.close()
+        },
+        monitors: monitors.values(),
+        log,
+        closeServer,
+      })
     },
   }
 }

@@ -2,7 +2,10 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import packageJson from '../package.json' with { type: 'json' }
+import { KeyFileError, readKeyFile } from './auth/key_file.ts'
 import { COLLECTIONS } from './collections/catalog.ts'
+import { isLoopback, serverOptions } from './compose/server_options.ts'
+import { readTls } from './compose/tls.ts'
 import { compose } from './compose.ts'
 import { type Config, ConfigError, loadConfig } from './config/mod.ts'
 import { messageOf } from './lib/errors.ts'
@@ -15,28 +18,23 @@ const EXIT_CONFIG = 78
 const EXIT_ROWS_LEFT = 75
 
 /** Variables of later versions: whoever sets one should not believe that it is heeded. */
-const NOT_YET = [
-  'API_KEYS',
-  'JWT_SECRET',
-  'JWT_JWKS_URL',
-  'RATE_LIMIT',
-  'REDIS_URL',
-  'S3_BUCKET',
-  'ELASTICSEARCH_URL',
-]
+const NOT_YET = ['REDIS_URL', 'S3_BUCKET', 'ELASTICSEARCH_URL']
 
-function readConfig(): Config {
+const readFile = (path: string) => readFileSync(path, 'utf8')
+
+/** What is read, or the end where its reader can't tell what is meant. */
+function readOrExit<T>(read: () => T): T {
   try {
-    return loadConfig({
-      env: process.env,
-      readFile: (path) => readFileSync(path, 'utf8'),
-      collections: [...COLLECTIONS],
-    })
+    return read()
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    console.error(error.message)
-    process.exit(EXIT_CONFIG)
+    return exitIfFaulty(error)
   }
+}
+
+function exitIfFaulty(error: unknown): never {
+  if (!(error instanceof ConfigError || error instanceof KeyFileError)) throw error
+  console.error(error.message)
+  process.exit(EXIT_CONFIG)
 }
 
 /** Made once, and kept beside the data: a restarted instance is the same one. */
@@ -64,7 +62,11 @@ function readInstanceId(config: Config): string {
   }
 }
 
-const config = readConfig()
+const config = readOrExit(() =>
+  loadConfig({ env: process.env, readFile, readKeyFile, collections: [...COLLECTIONS] }),
+)
+const migrateOnly = process.argv[2] === 'migrate'
+const tls = migrateOnly ? null : readOrExit(() => readTls(config, readFile))
 const instanceId = readInstanceId(config)
 /** Lines of one turn of the event loop are written together: a write a request costs more than the request's log. */
 const lines: string[] = []
@@ -80,10 +82,11 @@ const log = createLogger({
     if (lines.push(line) === 1) setImmediate(writeLines)
   },
 })
-const migrateOnly = process.argv[2] === 'migrate'
 if (migrateOnly) config.migrations.on_start = true
 const role = migrateOnly ? 'migrate' : 'serve'
-const service = await compose({ config, instanceId, version: packageJson.version, log, role })
+const service = await compose({ config, instanceId, version: packageJson.version, log, role }).catch(
+  exitIfFaulty,
+)
 
 service.failed.catch((error) => {
   log.error('cannot go on', { meta: { error: messageOf(error) } })
@@ -115,15 +118,7 @@ if (migrateOnly) {
 
 function serve() {
   try {
-    return Bun.serve({
-      hostname: config.service.host,
-      port: config.service.port,
-      // The app's own limit answers 413 with a reason, and reads nothing beyond it.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      // The longest that Bun has: a large cleanup answers when it is done.
-      idleTimeout: 255,
-      fetch: service.fetch,
-    })
+    return Bun.serve(serverOptions({ service: config.service, tls, fetch: service.fetch, log }))
   } catch (error) {
     console.error(
       `SERVICE_HOST and SERVICE_PORT (${config.service.host}:${config.service.port}): ${messageOf(error)}`,
@@ -137,7 +132,7 @@ log.info('listening', {
   meta: {
     host: server.hostname,
     port: server.port,
-    url: `http://${server.hostname}:${server.port}`,
+    url: `${tls ? 'https' : 'http'}://${server.hostname}:${server.port}`,
     version: packageJson.version,
     routes: config.storage.routes,
   },
@@ -146,6 +141,11 @@ for (const name of NOT_YET) {
   if (process.env[name]) log.warn('this variable has no effect in this version', { meta: { name } })
 }
 service.start()
+if (!service.closed() && !isLoopback(config.service.host)) {
+  log.warn('anybody who reaches this address may do everything: no authentication is configured', {
+    meta: { host: config.service.host },
+  })
+}
 
 let stopping = false
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {

@@ -1,11 +1,13 @@
 /**
  * The contract of a backend. Capability = presence: a facet or method that isn't there is not offered,
  * and the router refuses at start what a collection would miss. Backends only transport: the door has
- * validated, the law has merged. Errors of a vendor are translated here, by number, and keep their cause.
+ * validated, the law has merged. Errors of a vendor are translated here, by number, and go no further: they
+ * carry the statement with its values.
  */
 import type { Collection, Value } from '../collections/definition.ts'
 import type { FlatRecord, Row } from '../collections/row.ts'
 import type { Stamp } from '../collections/stamp.ts'
+import { type Secret, secret } from '../lib/secret.ts'
 import type { Coordination } from './coordination.ts'
 
 export interface Backend {
@@ -42,16 +44,26 @@ export interface HealthStatus {
  */
 export type FailureKind = 'outage' | 'conflict' | 'too_large' | 'refused' | 'unknown'
 
+interface BackendErrorOptions {
+  /** The vendor's own words, where they may quote a row. Default: the message. */
+  words?: string
+  cause?: BackendError
+}
+
+/** The message is fit for a log: nothing of a row or a statement stands in it. */
 export class BackendError extends Error {
   readonly kind: FailureKind
   /** The vendor's number or word. */
   readonly code: string
+  /** What the vendor said, for those whose row it was. */
+  readonly words: Secret
 
-  constructor(kind: FailureKind, code: string, message: string, cause?: unknown) {
-    super(message, { cause })
+  constructor(kind: FailureKind, code: string, message: string, options: BackendErrorOptions = {}) {
+    super(message, { cause: options.cause })
     this.name = 'BackendError'
     this.kind = kind
     this.code = code
+    this.words = secret(options.words ?? message)
   }
 }
 
@@ -110,6 +122,7 @@ export interface RecordReader {
 export interface RefusedRow {
   index: number
   code: string
+  /** In the vendor's words, which may quote the row: not for a log. */
   reason: string
 }
 

@@ -52,6 +52,15 @@ export interface InstanceSign {
   bufferedRows: number
 }
 
+/** A process that lives under an INSTANCE_ID. There should be one; two would give the same stamps. */
+export interface InstanceHolder {
+  instanceId: string
+  /** The DATA_DIR that it is on. */
+  volume: string
+  /** Made anew at each start. */
+  token: string
+}
+
 export interface InstanceRecord {
   instanceId: string
   version: string
@@ -104,6 +113,13 @@ export interface Instances {
   registerInstance(instance: InstanceSign): Promise<number>
   /** The sign of life; false where the instance is not registered (any more). */
   touchInstance(instance: InstanceSign): Promise<boolean>
+  /**
+   * Makes this process the one that speaks for its instance, or renews that for `ttlMs`; false while another one
+   * does. One that has just started takes over from its own volume at once: it is the same instance, restarted.
+   */
+  holdInstance(holder: InstanceHolder, options: { ttlMs: number; hasStarted: boolean }): Promise<boolean>
+  /** Another process may speak for the instance from now on. */
+  releaseInstance(holder: InstanceHolder): Promise<void>
   signOffInstance(instanceId: string): Promise<void>
   /** Every instance that is registered, and the time by the clock that `seenAtMs` is of. */
   listInstances(): Promise<{ nowMs: number; instances: InstanceRecord[] }>
@@ -146,8 +162,11 @@ export interface Tombstones {
 }
 
 export interface DeadLetters {
-  /** One that is there already counts an attempt more. */
-  putDeadLetters(letters: readonly DeadLetter[]): Promise<void>
+  /**
+   * One that is there already counts an attempt more. Answers those that the store can't take: they are too large
+   * for it, and kept nowhere.
+   */
+  putDeadLetters(letters: readonly DeadLetter[]): Promise<DeadLetter[]>
   countDeadLetters(filter: LetterFilter): Promise<number>
   /** The newest id first; with `before`, those below that id. */
   listDeadLetters(

@@ -21,7 +21,7 @@ export interface ChunkEnd {
   voided: readonly Entry[]
   /** Entries of which something is a dead letter now; a part of one may be stored as well. */
   condemned: readonly Entry[]
-  /** Refused, and past what dead letters may be kept of its session: to be parked. */
+  /** Refused, and no dead letter can hold it (too many of its session, or too large): to be parked. */
   parked: readonly Entry[]
 }
 
@@ -90,8 +90,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
       entry,
       letter: { collection: collection.name, row, code, reason },
     }))
-    const kept = await withinCaps(letters)
-    if (kept.length > 0) await coordination.putDeadLetters(kept.map(({ letter }) => letter))
+    const kept = await put(await withinCaps(letters))
     // Deletes that committed while the rows were on their way are carried out once more, before anything is let go.
     await eraseLate(groups)
 
@@ -148,6 +147,13 @@ export function createFlusher(options: FlusherOptions): Flusher {
       kept.push(one)
     }
     return kept
+  }
+
+  /** Answers those that are dead letters now. */
+  async function put<T extends { letter: DeadLetter }>(letters: readonly T[]): Promise<readonly T[]> {
+    if (letters.length === 0) return letters
+    const unfit = new Set(await coordination.putDeadLetters(letters.map(({ letter }) => letter)))
+    return letters.filter(({ letter }) => !unfit.has(letter))
   }
 
   async function eraseLate(groups: readonly string[]): Promise<void> {

@@ -68,12 +68,16 @@ export interface Journal {
    * Throws JournalError: `locked` while another process has it, `unusable` where nothing can be written there.
    */
   open(): OpenedJournal
+  /** The same, and lets the event loop turn: a large one takes a second to look through. */
+  openInTurns(): Promise<OpenedJournal>
   /** All or nothing, and durable when it returns. Throws JournalError: `full` or `failed`; nothing has changed then. */
   commit(change: JournalChange): void
   /** Up to `limit` records with ids above `after`, ascending. */
   read(after: number, limit: number): JournalRecord[]
   /** Bytes on disk. */
   sizeBytes(): number
+  /** Gives the room of removed records back to the disk. Throws JournalError; nothing has changed then. */
+  shrink(): void
   close(): void
 }
 

@@ -8,6 +8,7 @@ import { nextTurn } from '../lib/turns.ts'
 import {
   emptyCounts,
   type Journal,
+  type JournalCounts,
   JournalError,
   type JournalRecord,
   type JournalState,
@@ -62,6 +63,9 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
   /** Rows that were taken over from instances of which that is not told yet. */
   const untold = new Map<string, number>()
 
+  /** Instances whose losses are counted here, and may be counted in their own journal as well. */
+  const counted = new Set<string>()
+
   /** Dead instances of which the others know that nothing is left of them here. */
   const signedOff = new Set<string>()
 
@@ -69,7 +73,7 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
     let locked = 0
     while (!stopped) {
       try {
-        return store.own.open()
+        return await store.own.openInTurns()
       } catch (error) {
         if (!(error instanceof JournalError)) throw error
         if (error.kind === 'locked' && ++locked >= LOCK_ATTEMPTS) throw error
@@ -115,11 +119,32 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
     }
   }
 
+  /**
+   * Nobody looks at a dead instance's figures any more: what it has lost is counted here from now on. Here first:
+   * killed in between, it is counted twice, which is better than not at all.
+   */
+  async function takeLosses(journal: Journal, state: JournalState, counts: Map<string, JournalCounts>) {
+    const id = journal.instanceId
+    const losses = [...counts].filter(([name, { lost }]) => lost > 0 && byName.has(name))
+    if (losses.length === 0 || ledger.status().failure !== null) return
+    if (!counted.has(id)) {
+      for (const [name, { lost }] of losses)
+        ledger.note(byName.get(name)!, { counts: { transferred_in: lost, lost } })
+      counted.add(id)
+      await ledger.settled()
+      if (ledger.status().failure !== null) return // the next round goes on
+    }
+    for (const [name, of] of losses)
+      counts.set(name, { ...of, lost: 0, transferred_out: of.transferred_out + of.lost })
+    journal.commit({ put: [], remove: [], state: { ...state, counts: Object.fromEntries(counts) } })
+    counted.delete(id)
+  }
+
   async function adopt(journal: Journal): Promise<void> {
     if (buffer.room() === 0) return // its owner may want it before there is any
     let opened: OpenedJournal
     try {
-      opened = journal.open()
+      opened = await journal.openInTurns()
     } catch (error) {
       if (error instanceof JournalError && error.kind === 'locked') return // its owner lives
       throw error
@@ -130,6 +155,7 @@ export function createJournalRecovery(options: RecoveryOptions): JournalRecovery
       const { state } = opened
       const id = journal.instanceId
       const counts = new Map(Object.entries(state.counts))
+      await takeLosses(journal, state, counts)
       for await (const page of pages(journal)) {
         for (const [collection, records] of page) {
           let left = records.length

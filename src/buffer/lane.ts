@@ -86,9 +86,10 @@ export function createLane(options: LaneOptions): Lane {
     onRestored: restored,
     onFlushed: options.onFlushed,
     onDeadLettered(letters) {
-      for (const { row, code, reason } of letters.slice(0, LOGGED_LETTERS)) {
+      // The reason may quote the row: it stands in the letter alone.
+      for (const { row, code } of letters.slice(0, LOGGED_LETTERS)) {
         log.error('row refused by its backend, moved to the dead letters', {
-          meta: { collection: collection.name, key: row.key, code, reason },
+          meta: { collection: collection.name, key: row.key, code },
         })
       }
     },
@@ -103,9 +104,12 @@ export function createLane(options: LaneOptions): Lane {
     })
     if (parked.length === 0) return
     restored(partition.park(parked))
-    log.error('refused rows stay buffered: their session has as many dead letters as it may have', {
-      meta: { collection: collection.name, rows: parked.length, sessions: partition.parkedGroups().size },
-    })
+    log.error(
+      'refused rows stay buffered: their session has too many dead letters, or they are too large for one',
+      {
+        meta: { collection: collection.name, rows: parked.length, sessions: partition.parkedGroups().size },
+      },
+    )
   }
 
   function restored({ merged, voided, changed }: Restored): void {

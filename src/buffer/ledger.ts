@@ -9,6 +9,7 @@ import type { Logger } from '../lib/log.ts'
 import { nextTurn } from '../lib/turns.ts'
 import {
   emptyCounts,
+  heldBy,
   type Journal,
   type JournalCounts,
   JournalError,
@@ -56,6 +57,8 @@ export interface Ledger {
   /** The journal can't be opened: nothing is accepted. */
   fail(reason: string): void
   status(): JournalStatus
+  /** To be called now and then: a journal that nothing was written to since, and that is empty, gives its room back. */
+  rest(): void
   /** What is still owed to the journal is written, if it can be. */
   close(): void
 }
@@ -85,6 +88,8 @@ interface Waiting {
 }
 
 const RETRY_AFTER_SECONDS = 2
+/** An empty journal keeps this much: it is used again, and giving it back takes time. */
+const KEPT_BYTES = 64 * 1024 * 1024
 
 export function createLedger(options: LedgerOptions): Ledger {
   const { durability, log } = options
@@ -99,6 +104,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const dirty = new Map<Entry, string>()
   let removed: number[] = []
   let turn: Promise<void> | null = null
+  let hasWritten = true
 
   const unavailable = () =>
     new AppError('JOURNAL_UNAVAILABLE', {
@@ -119,8 +125,11 @@ export function createLedger(options: LedgerOptions): Ledger {
     replayed: entry.replayed,
   })
 
+  const isEmpty = () => [...counts.values()].every((of) => heldBy(of) === 0)
+
   /** Writes what is owed; throws what the journal throws. */
   function write(to: Journal): void {
+    hasWritten = true
     const done = new Set(removed)
     const put: JournalRecord[] = []
     for (const [entry, collection] of dirty) {
@@ -249,6 +258,17 @@ export function createLedger(options: LedgerOptions): Ledger {
       failure = reason
     },
     status: () => ({ durability, loading, failure, faults, sizeBytes: journal?.sizeBytes() ?? 0 }),
+
+    rest() {
+      const isQuiet = !hasWritten && turn === null && failure === null
+      hasWritten = false
+      if (!journal || !isQuiet || !isEmpty() || journal.sizeBytes() <= KEPT_BYTES) return
+      try {
+        journal.shrink()
+      } catch (error) {
+        log.warn('the journal keeps its room on the disk', { meta: { error: messageOf(error) } })
+      }
+    },
 
     close() {
       if (!journal) return

@@ -150,7 +150,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
       if (!blocked) continue
       throw new AppError('DEAD_LETTERS_FULL', {
         detail:
-          'Rows of this session were refused by the store, and there is no room for more dead letters: replay or purge some first.',
+          'Rows of this session were refused by the store, and no dead letter can hold them: replay or purge some first, or delete the session.',
         members: { session_id: blocked.row.key[0]! },
         retryAfterSeconds: config.flush_interval,
       })
@@ -305,6 +305,7 @@ export function createWriteBuffer(options: WriteBufferOptions): WriteBuffer {
     start() {
       interval ??= setInterval(() => {
         for (const lane of lanes.values()) lane.tick()
+        ledger.rest()
       }, config.flush_interval * 1000)
     },
 

@@ -27,6 +27,8 @@ export interface Coverage {
 interface CoverageOptions {
   coordination: Pick<Coordination, 'listInstances' | 'requestFlush'>
   instanceId: string
+  /** Whether another process speaks for that id: then it is one of the others. */
+  isTaken?(): boolean
   pollEveryMs?: number
 }
 
@@ -47,7 +49,7 @@ interface Round {
 }
 
 export function createCoverage(options: CoverageOptions): Coverage {
-  const { coordination, instanceId, pollEveryMs = POLL_EVERY_MS } = options
+  const { coordination, instanceId, isTaken = () => false, pollEveryMs = POLL_EVERY_MS } = options
   let sending: Promise<void> | null = null
   /** Begun as soon as the one before it is sent; until then others may join it. */
   let next: Round | null = null
@@ -64,15 +66,16 @@ export function createCoverage(options: CoverageOptions): Coverage {
     try {
       const { nowMs, instances } = await coordination.listInstances()
       const asked = new Set<string>()
+      const self = isTaken() ? '' : instanceId
       for (const one of instances) {
-        if (one.instanceId === instanceId) continue
+        if (one.instanceId === self) continue
         round.before.set(one.instanceId, one.flushReport)
         const liveness = livenessOf(one, nowMs)
         if (liveness === 'dead') round.dead.add(one.instanceId)
         else if (liveness === 'live' || liveness === 'draining') asked.add(one.instanceId)
       }
       if (asked.size > 0) {
-        await coordination.requestFlush(instanceId)
+        await coordination.requestFlush(self)
         // The number that the request has by now, or a later one's: both are after what was accepted before it.
         const wanted = await coordination.listInstances()
         round.open = new Map()

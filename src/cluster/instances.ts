@@ -3,6 +3,7 @@ import type { Coordination } from '../backends/coordination.ts'
 import { messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { createBackoff } from '../lib/retry.ts'
+import { DEAD_AFTER_MS } from './liveness.ts'
 
 const SIGN_EVERY_MS = 1000
 /** A sign may hang on a connection that is gone: the next one tries another. */
@@ -10,6 +11,8 @@ const SIGNS_AT_ONCE = 2
 /** How often an instance looks whether the others wait for its rows. */
 const LOOK_EVERY_MS = 200
 const RETRY_MAX_MS = 2000
+const TAKEN =
+  'ANOTHER LIVE PROCESS HAS THIS INSTANCE_ID, on another DATA_DIR or a copy: this one accepts nothing until that one has ended'
 
 /** What a flush that others asked for has written, by collection; `ok` = nothing of before it is left. */
 export interface AskedFlush {
@@ -20,12 +23,14 @@ export interface AskedFlush {
 export interface InstanceRegistry {
   /** Takes the number that the journal knows, so that writes are accepted before the first contact. */
   assume(number: number): void
-  /** Leases the number; to be called at first contact with the database. */
+  /** Leases the number, where no other process has it; to be called at first contact with the database. */
   register(): Promise<void>
   /** The leased or assumed number; throws before there is one. */
   number(): number
   /** Whether there is a number. */
   registered(): boolean
+  /** Whether another live process speaks for this INSTANCE_ID: this one must accept nothing then. */
+  isTaken(): boolean
   /** Begins with signs of life, and to answer what the others ask: what the journal held must be buffered by then. */
   start(): void
   setState(state: 'live' | 'draining'): void
@@ -37,6 +42,8 @@ export interface InstanceRegistry {
 export interface RegistryOptions {
   coordination: Coordination
   instanceId: string
+  /** Names the DATA_DIR: a process that starts on it is this instance again. */
+  volume: string
   version: string
   bufferedRows(): number
   /** Stores everything that is held. */
@@ -51,6 +58,10 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
   let number: number | null = null
   /** Only an instance that has reached the database gives signs: an assumed number may be another's by now. */
   let inTable = false
+  const holder = { instanceId, volume: options.volume, token: crypto.randomUUID() }
+  /** Whether this process has spoken for the instance before. */
+  let held = false
+  let taken = false
   let state: 'live' | 'draining' = 'live'
   let timers: ReturnType<typeof setInterval>[] = []
   const signs = new Set<Promise<void>>()
@@ -72,7 +83,19 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
     log.warn('registered anew: this instance had been forgotten', { meta: { number } })
   }
 
+  /** Two processes of one number would give the same stamps: one of them waits until the other is dead. */
+  async function hold(): Promise<boolean> {
+    const mine = await coordination.holdInstance(holder, { ttlMs: DEAD_AFTER_MS, hasStarted: !held })
+    held ||= mine
+    if (!mine) inTable = false
+    if (!mine && !taken) log.error(TAKEN)
+    if (mine && taken) log.info('the other process under this INSTANCE_ID is gone')
+    taken = !mine
+    return mine
+  }
+
   async function register(): Promise<void> {
+    if (!(await hold())) return
     number = await coordination.registerInstance(sign())
     inTable = true
   }
@@ -91,6 +114,7 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
         if (isUp()) await register()
         return
       }
+      if (!(await hold())) return
       const known = await coordination.touchInstance(sign())
       if (!known && !stopped) await reregister()
       lost = false
@@ -141,6 +165,7 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
       return number
     },
     registered: () => number !== null,
+    isTaken: () => taken,
     start() {
       if (timers.length > 0) return
       timers = [setInterval(touch, SIGN_EVERY_MS), setInterval(look, LOOK_EVERY_MS)]
@@ -153,7 +178,9 @@ export function createInstanceRegistry(options: RegistryOptions): InstanceRegist
       stopped = true
       // One that is under way would take the sign-off back.
       await Promise.all(signs)
-      if (inTable) await coordination.signOffInstance(instanceId)
+      if (!inTable) return
+      await coordination.signOffInstance(instanceId)
+      await coordination.releaseInstance(holder)
     },
     stop() {
       stopped = true

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { choice, flag, host, path, seconds, section, text, whole } from './values.ts'
+import { choice, flag, hidden, host, path, seconds, section, text, whole } from './values.ts'
 
 /** Where the embedded backend keeps its records. */
 export const sqliteSettings = section({
@@ -12,7 +12,7 @@ export const mysqlSettings = section({
   host: host('localhost'),
   port: whole({ from: 1, to: 65_535, fallback: 3306 }),
   user: text(/^.{1,128}$/u, 'a user name of 1 to 128 characters').default('root'),
-  password: z.string({ error: 'text (a number in quotes)' }).default(''),
+  password: hidden(/^/, 'text (a number in quotes)').prefault(''),
   database: text(/^.{1,64}$/u, 'a name of 1 to 64 characters').default('ai_terminal'),
   /** Connections; a snapshot holds one, and something must be left beside it. */
   pool_size: whole({ from: 2, to: 1000, fallback: 10 }),

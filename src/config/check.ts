@@ -58,6 +58,9 @@ function gotOf(
   // A key that nobody knows may be a misspelt password, and text in the place of a map may be a whole URL.
   if (issue.code === 'unrecognized_keys') return undefined
   const value = valueAt(document, path)
+  // A password with a comma is cut in two where a list is read, and its @ stands in the other half.
+  const list = valueAt(document, path.slice(0, -1))
+  if (Array.isArray(list) && String(list).includes('@')) return undefined
   if (issue.code === 'invalid_type' && containers.has(issue.expected)) return kindOf(value)
   return shown(String(path.at(-1)), value)
 }

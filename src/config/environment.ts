@@ -13,7 +13,25 @@ export const environmentPaths: Readonly<Record<string, string>> = {
   LOG_LEVEL: 'service.log_level',
   DRAIN_GRACE: 'service.drain_grace',
   MAX_BODY_BYTES: 'service.max_body_bytes',
+  MAX_BODIES_BYTES: 'service.max_bodies_bytes',
+  CLIENT_TIMEOUT: 'service.client_timeout',
   SHUTDOWN_TIMEOUT: 'service.shutdown_timeout',
+  TRUSTED_PROXIES: 'service.trusted_proxies',
+  CORS_ORIGINS: 'service.cors_origins',
+  TLS_CERT_FILE: 'tls.cert_file',
+  TLS_KEY_FILE: 'tls.key_file',
+  TLS_MIN_VERSION: 'tls.min_version',
+  API_KEYS: 'auth.api_keys',
+  API_KEYS_FILE: 'auth.api_keys_file',
+  JWT_SECRET: 'auth.jwt_secret',
+  JWT_JWKS_URL: 'auth.jwt_jwks_url',
+  JWT_ISSUER: 'auth.jwt_issuer',
+  JWT_AUDIENCE: 'auth.jwt_audience',
+  JWT_CLOCK_TOLERANCE: 'auth.jwt_clock_tolerance',
+  RATE_LIMIT: 'rate_limit.enabled',
+  RATE_LIMIT_PER_ADDRESS: 'rate_limit.per_address',
+  RATE_LIMIT_PER_KEY: 'rate_limit.per_key',
+  RATE_LIMIT_PER_SESSION: 'rate_limit.per_session',
   MAX_BUFFER_SIZE: 'buffer.max_buffer_size',
   FLUSH_INTERVAL: 'buffer.flush_interval',
   BUFFER_MAX_ROWS: 'buffer.max_rows',
@@ -111,5 +129,6 @@ function coerce(path: string, text: string): unknown {
   const fallback = valueAt(defaults, path.split('.'))
   if (typeof fallback === 'number') return numeral.test(text) ? Number(text) : text
   if (typeof fallback === 'boolean') return booleans.get(text.toLowerCase()) ?? text
+  if (Array.isArray(fallback)) return text.split(',').map((item) => item.trim())
   return text
 }

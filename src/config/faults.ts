@@ -42,8 +42,8 @@ const longestShown = 60
 export function shown(key: string, value: unknown): string | undefined {
   if (isSecretKey(key)) return undefined
   if (typeof value !== 'string') return kindOrScalar(value)
-  // An @ is the mark of user:password@host, whichever setting it was pasted into.
-  if (value.includes('@')) return undefined
+  // An @ is the mark of user:password@host, whichever setting it was pasted into; a URL's query may hold a token.
+  if (/@|:\/\/.*\?/s.test(value)) return undefined
   return JSON.stringify(value.length > longestShown ? `${value.slice(0, longestShown)}…` : value)
 }
 

@@ -1,3 +1,4 @@
+import { apiKeyFaults } from './api_keys.ts'
 import {
   type BackendConfig,
   isBackendName,
@@ -6,6 +7,7 @@ import {
   sqliteSettings,
 } from './backends.ts'
 import { checkSource, entriesOf } from './check.ts'
+import { combinationFaults } from './combinations.ts'
 import { type Document, documentOf, isMap, merge } from './document.ts'
 import { type Environment, readEnvironment } from './environment.ts'
 import { ConfigError, type Fault } from './faults.ts'
@@ -19,6 +21,8 @@ export interface LoadConfigOptions {
   env: Environment
   /** Reads the file that CONFIG_FILE names. */
   readFile: ReadFile
+  /** Reads the file of the API keys. Not given = it is not looked at. */
+  readKeyFile?: ReadFile
   /** Every collection that there is. */
   collections: readonly CollectionToRoute[]
   /** The types of backend that can be switched on. Default: sqlite, mysql. */
@@ -31,7 +35,7 @@ export interface LoadConfigOptions {
  * @throws ConfigError with all faults of all sources.
  */
 export function loadConfig(options: LoadConfigOptions): Config {
-  const { env, readFile, collections, availableTypes = ['sqlite', 'mysql'] } = options
+  const { env, readFile, readKeyFile, collections, availableTypes = ['sqlite', 'mysql'] } = options
   const faults: Fault[] = []
   const report = (found: Fault) => void faults.push(found)
   const filePath = env.CONFIG_FILE
@@ -46,7 +50,8 @@ export function loadConfig(options: LoadConfigOptions): Config {
     isOn: (name, entry) => entry.enabled !== false || (name === mysqlEntry && switchesMysqlOn !== undefined),
   })
   const ofEnvironment = checkSource(merge(backendTypes(mysqlEntry), document), {
-    nameOf: (key) => names.get(key) ?? key,
+    // An item of a list has the name of its list.
+    nameOf: (key) => names.get(key.replace(/\[\d+\]$/, '')) ?? key,
     isOn: () => true,
   })
   faults.push(...ofFile.values(), ...environment.faults, ...ofEnvironment.values())
@@ -56,7 +61,8 @@ export function loadConfig(options: LoadConfigOptions): Config {
   // What a file that can't be read would have said is unknown: nothing to hold the rest against.
   if (readable === undefined) throw new ConfigError(faults)
   const faulty = (path: string) => ofFile.has(path) || ofEnvironment.has(path)
-  faults.push(...orderingFaults(merged, { file, names, faulty }))
+  faults.push(...orderingFaults(merged, { file, names, faulty }), ...combinationFaults(merged, { names }))
+  faults.push(...apiKeyFaults(merged, { names, readKeyFile }))
   const context = { collections, availableTypes, mysqlEntry, environment, report }
   const routes = routeCollections(merged, context)
   if (faults.length > 0) throw new ConfigError(faults)

@@ -1,3 +1,4 @@
+export { apiKeysFile } from './api_keys.ts'
 export type { BackendConfig } from './backends.ts'
 export { ConfigError, type Fault } from './faults.ts'
 export { type LoadConfigOptions, loadConfig } from './load.ts'

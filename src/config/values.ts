@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { type Secret, secret } from '../lib/secret.ts'
 
 // Each kind of value says in one phrase all that it expects, so that a fault reads the same whichever
 // part of it was broken.
@@ -60,4 +61,14 @@ export function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
   const error: z.core.$ZodErrorMap = ({ code }) =>
     code === 'unrecognized_keys' ? `a known key (${known})` : 'a map'
   return z.preprocess((value) => value ?? {}, z.strictObject(shape, { error }))
+}
+
+/** A text that is hidden from then on: whoever needs it asks it to `reveal()` itself. */
+export function hidden(form: RegExp, expected: string) {
+  return text(form, expected).transform((value): Secret => secret(value))
+}
+
+/** A list; in the environment its items are separated by commas. */
+export function list<Item extends z.ZodType>(item: Item, expected: string) {
+  return z.preprocess((value) => value ?? [], z.array(item, { error: expected }))
 }

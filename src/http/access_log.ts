@@ -1,8 +1,11 @@
 /** One wide line a request, its id in and out, and its metrics. */
 import type { Context, MiddlewareHandler } from 'hono'
 import { routePath } from 'hono/route'
+import { ANYONE, NOBODY } from '../auth/principal.ts'
+import { messageOf } from '../lib/errors.ts'
 import { uuidv7 } from '../lib/ids.ts'
 import type { Logger } from '../lib/log.ts'
+import type { AddressOf } from './client_address.ts'
 import type { RequestEnv } from './context.ts'
 
 export interface RequestEvents {
@@ -14,6 +17,12 @@ export interface RequestEvents {
     durationSeconds: number,
     errorCode: string | null,
   ): void
+}
+
+interface AccessLogOptions {
+  log: Logger
+  events: RequestEvents
+  addressOf: AddressOf
 }
 
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
@@ -30,13 +39,16 @@ const QUIET = new Set([
   '/api/v1/system/metrics',
 ])
 
-export function accessLog(log: Logger, events: RequestEvents): MiddlewareHandler<RequestEnv> {
+export function accessLog({ log, events, addressOf }: AccessLogOptions): MiddlewareHandler<RequestEnv> {
   return async (c, next) => {
     const start = performance.now()
     const given = c.req.header('x-request-id')
     const requestId = given && REQUEST_ID.test(given) ? given : uuidv7()
     c.set('requestId', requestId)
     c.set('logFields', {})
+    c.set('principal', NOBODY)
+    // Now: once the client has hung up, nobody knows it any more.
+    c.set('address', addressOf(c))
     c.header('X-Request-Id', requestId)
     await next()
     const durationMs = performance.now() - start
@@ -68,15 +80,20 @@ function write(
   if (QUIET.has(of.endpoint) && !c.get('errorCode')) return
   const { meta, ...fields } = c.get('logFields')
   const failure = c.get('failure')
+  const address = c.get('address')
+  const principal = c.get('principal')
   const line = {
     endpoint: of.endpoint,
     method: c.req.method,
     request_id: c.get('requestId'),
+    ...(principal.subject !== null && { user_id: principal.subject }),
     ...fields,
     meta: {
       status: of.status,
       duration_ms: Math.round(of.durationMs * 100) / 100,
       ...(c.get('errorCode') && { error_code: c.get('errorCode') }),
+      ...(address !== null && { address }),
+      ...(principal !== ANYONE && { principal: principal.id }),
       ...meta,
       ...(failure !== undefined && { error: describe(failure) }),
     },
@@ -94,7 +111,13 @@ function describe(failure: unknown): string {
       parts.push(String(error))
       break
     }
-    parts.push(parts.length === 0 ? error.stack || String(error) : String(error))
+    const text = error instanceof SyntaxError ? messageOf(error) : String(error)
+    parts.push(parts.length === 0 ? [text, ...callsOf(error)].join('\n') : text)
   }
   return parts.join('\ncaused by: ')
+}
+
+/** The lines of a stack that say where. */
+function callsOf({ stack = '' }: Error): string[] {
+  return stack.split('\n').filter((line) => /^\s+at /.test(line))
 }

@@ -1,10 +1,15 @@
 /** The spec at /openapi.json and a reference page at /docs, all of it served from here: no internet needed. */
 
 import { z } from '@hono/zod-openapi'
+import type { Scheme } from '../auth/authenticator.ts'
+import { page, SECURITY_SCHEMES } from './access.ts'
 import { endpoint, type Router } from './endpoint.ts'
+import { LIMIT_HEADERS } from './limit_headers.ts'
 
 export interface SpecInfo {
   version: string
+  /** How callers may say who they are, none = they need not: the spec tells what is so. */
+  schemes(): readonly Scheme[]
 }
 
 const TAGS = [
@@ -16,8 +21,8 @@ const TAGS = [
   { name: 'Deprecated', description: 'Paths of version 1.' },
 ]
 
-function specOf(app: Router, { version }: SpecInfo) {
-  return app.getOpenAPI31Document({
+function specOf(app: Router, { version, schemes }: SpecInfo) {
+  const spec = app.getOpenAPI31Document({
     openapi: '3.1.0',
     info: {
       title: 'Persistence Service',
@@ -33,6 +38,18 @@ function specOf(app: Router, { version }: SpecInfo) {
     servers: [{ url: '/', description: 'This instance.' }],
     tags: TAGS,
   })
+  const configured: readonly string[] = schemes()
+  for (const path of Object.values(spec.paths ?? {})) {
+    for (const operation of Object.values(path) as { security?: Record<string, string[]>[] }[]) {
+      if (!operation.security?.length) continue
+      // Where no authentication is configured, no credential is one of the ways in.
+      operation.security =
+        configured.length === 0
+          ? [{}, ...operation.security]
+          : operation.security.filter((way) => Object.keys(way).every((name) => configured.includes(name)))
+    }
+  }
+  return spec
 }
 
 const PAGE = `<!doctype html>
@@ -78,13 +95,21 @@ function textOf(module: { default: unknown }): string {
 
 /** Mount it last: routes registered later are missing from the spec. */
 export function mountDocs(app: Router, info: SpecInfo): void {
-  let spec: string | null = null
+  for (const [name, scheme] of Object.entries(SECURITY_SCHEMES)) {
+    app.openAPIRegistry.registerComponent('securitySchemes', name, scheme)
+  }
+  for (const [name, header] of Object.entries(LIMIT_HEADERS)) {
+    app.openAPIRegistry.registerComponent('headers', name, header)
+  }
+  /** By the ways in: a file of keys may appear while the service runs. */
+  const specs = new Map<string, string>()
   endpoint(
     app,
     {
       method: 'get',
       path: '/openapi.json',
       operationId: 'getSpec',
+      scope: 'open',
       summary: 'Get this specification',
       description: 'OpenAPI 3.1, generated from the schemas that validate.',
       tags: ['System'],
@@ -96,19 +121,18 @@ export function mountDocs(app: Router, info: SpecInfo): void {
       },
     },
     async (c) => {
-      spec ??= JSON.stringify(specOf(app, info))
+      const ways = info.schemes().join()
+      const spec = specs.get(ways) ?? JSON.stringify(specOf(app, info))
+      specs.set(ways, spec)
       return c.body(spec, 200, { 'Content-Type': 'application/json' }) as never
     },
   )
-  app.get('/docs', (c) =>
-    c.html(PAGE, 200, { 'Content-Security-Policy': POLICY, 'X-Content-Type-Options': 'nosniff' }),
-  )
+  page(app, '/docs', (c) => c.html(PAGE, 200, { 'Content-Security-Policy': POLICY }))
   for (const [name, { type, text }] of Object.entries(ASSETS)) {
-    app.get(`/docs/${name}`, async (c) =>
+    page(app, `/docs/${name}`, async (c) =>
       c.body(await text(), 200, {
         'Content-Type': `${type}; charset=utf-8`,
         'Cache-Control': 'public, max-age=86400',
-        'X-Content-Type-Options': 'nosniff',
       }),
     )
   }

@@ -1,11 +1,13 @@
 /** How a route is declared: once, with its schemas, its errors and its handler together. */
 import { createRoute, OpenAPIHono, type RouteConfig, type RouteHandler, type z } from '@hono/zod-openapi'
 import type { MiddlewareHandler } from 'hono'
-import { ERROR_CODES, type ErrorCode } from '../lib/errors.ts'
-import { readJson } from './body.ts'
-import type { RequestEnv } from './context.ts'
+import type { ErrorCode } from '../lib/errors.ts'
+import { admission, problemsOfAccess, securityOf } from './access.ts'
+import type { Access, RequestEnv } from './context.ts'
+import { withLimitHeaders } from './limit_headers.ts'
 import { type BatchList, sortItems } from './partial.ts'
-import { faultsOf, problemSchema, validationError } from './problem.ts'
+import { faultsOf, validationError } from './problem.ts'
+import { problemResponses } from './problem_responses.ts'
 
 export type Router = OpenAPIHono<RequestEnv>
 
@@ -13,8 +15,12 @@ export function createRouter(): Router {
   return new OpenAPIHono<RequestEnv>()
 }
 
-interface EndpointConfig extends Omit<RouteConfig, 'responses' | 'operationId'> {
+interface EndpointConfig extends Omit<RouteConfig, 'responses' | 'operationId' | 'security'> {
   operationId: string
+  /** What a caller must be allowed to do; `open` = nothing. */
+  scope: Access['scope']
+  /** What its requests are counted by. Default: the caller. */
+  limit?: Access['limit']
   summary: string
   description: string
   tags: string[]
@@ -31,20 +37,31 @@ export function endpoint<const C extends EndpointConfig>(
   config: C,
   handler: RouteHandler<C, RequestEnv>,
 ): void {
-  const { problems = [], batch, ...route } = config
-  const codes = new Set<ErrorCode>([...problems, ...problemsOf(route.request), 'INTERNAL_ERROR'])
+  const { problems = [], batch, scope, limit = 'caller', ...route } = config
+  const codes = new Set<ErrorCode>([
+    ...problems,
+    ...problemsOf(route.request),
+    ...problemsOfAccess({ scope, limit }),
+    'MALFORMED_REQUEST',
+    'INTERNAL_ERROR',
+  ])
   const definition = createRoute({
     ...(route as RouteConfig),
-    responses: { ...problemResponses(codes), ...route.responses },
+    security: securityOf(scope),
+    responses: withLimitHeaders({ ...problemResponses(codes), ...route.responses }, limit !== 'none'),
   })
   router.openAPIRegistry.registerPath(definition)
-  const validators = [...inputValidators(route.request), ...bodyValidator(route.request?.body, batch)]
+  const validators = [
+    admission({ scope, limit }),
+    ...inputValidators(route.request),
+    ...bodyValidator(route.request?.body, batch),
+  ]
   const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1')
   router.on([route.method.toUpperCase()], [path], ...validators, handler as never)
 }
 
 function problemsOf(request: RouteConfig['request']): ErrorCode[] {
-  const body: ErrorCode[] = ['MALFORMED_REQUEST', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE']
+  const body: ErrorCode[] = ['REQUEST_TIMEOUT', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'BUSY']
   const takesInput = request?.body || request?.query || request?.params
   return [...(request?.body ? body : []), ...(takesInput ? (['VALIDATION_FAILED'] as const) : [])]
 }
@@ -90,10 +107,7 @@ function bodyValidator(body: Body, batch?: BatchList): MiddlewareHandler<Request
   const { schema } = content
   return [
     async (c, next) => {
-      const json = await readJson(c.req, {
-        maxBytes: c.get('maxBodyBytes'),
-        required: body?.required ?? false,
-      })
+      const json = await c.get('bodies').readJson(c.req, { required: body?.required ?? false })
       const sorted = batch && c.req.query('partial') === 'true' ? sortItems(json, batch) : null
       if (sorted) c.set('sorted', sorted)
       c.req.addValidatedData(
@@ -103,40 +117,6 @@ function bodyValidator(body: Body, batch?: BatchList): MiddlewareHandler<Request
       return next()
     },
   ]
-}
-
-function problemResponses(codes: ReadonlySet<ErrorCode>): RouteConfig['responses'] {
-  const byStatus = Map.groupBy([...codes], (code) => ERROR_CODES[code].status)
-  return Object.fromEntries(
-    [...byStatus].map(([status, of]) => [
-      status,
-      {
-        description: of.map((code) => ERROR_CODES[code].title).join(', or '),
-        content: {
-          'application/problem+json': {
-            schema: problemSchema,
-            example: {
-              type: `urn:persistence:error:${of[0]!.toLowerCase()}`,
-              title: ERROR_CODES[of[0]!].title,
-              status,
-              detail: ERROR_CODES[of[0]!].title,
-              error_code: of[0]!,
-              request_id: '01999999-0000-7000-8000-000000000000',
-            },
-          },
-        },
-        ...(status === 503 && {
-          headers: {
-            'Retry-After': {
-              description: 'Seconds to wait.',
-              schema: { type: 'integer', minimum: 1 },
-              required: true,
-            },
-          },
-        }),
-      },
-    ]),
-  ) as RouteConfig['responses']
 }
 
 /** A JSON body or answer. */

@@ -109,7 +109,7 @@ export function flag(meta: { description: string }) {
     .enum(['true', 'false'])
     .optional()
     .transform((text) => text === 'true')
-    .openapi({ type: 'string', enum: ['true', 'false'], default: 'false', ...meta })
+    .openapi({ type: 'boolean', default: false, ...meta })
 }
 
 /** A whole number in a query string. */

@@ -18,12 +18,12 @@ export const pageQuery = {
   }),
   count: z
     .enum(['exact'])
-    .optional()
-    .openapi({ description: '`exact` counts a total above 100,000 too, whatever it takes.' }),
+    .meta({ id: 'CountMode', description: '`exact` counts a total above 100,000 too, whatever it takes.' })
+    .optional(),
   order: z
     .enum(['asc', 'desc'])
-    .optional()
-    .openapi({ description: 'Direction of the sort.', example: 'desc' }),
+    .meta({ id: 'SortOrder', description: 'Direction of the sort.', example: 'desc' })
+    .optional(),
 }
 
 export const dateQuery = {

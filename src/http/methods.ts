@@ -1,6 +1,7 @@
 /** 404 and 405: what is at a path that no route of this method has. */
 import type { Context, MiddlewareHandler } from 'hono'
 import { AppError } from '../lib/errors.ts'
+import { admitStray } from './access.ts'
 import type { RequestEnv } from './context.ts'
 import type { Router } from './endpoint.ts'
 
@@ -34,9 +35,13 @@ export function literalPaths(app: Router): MiddlewareHandler<RequestEnv> {
     }
     const methods = literal.get(c.req.path)
     const method = c.req.method === 'HEAD' ? 'GET' : c.req.method
-    if (methods && !methods.has(method)) throw methodNotAllowed(c.req.method, [...methods])
-    return next()
+    return methods && !methods.has(method) ? refuse(c, [...methods]) : next()
   }
+}
+
+async function refuse(c: Context<RequestEnv>, offered: readonly string[]): Promise<never> {
+  await admitStray(c)
+  throw methodNotAllowed(c.req.method, offered)
 }
 
 /** The error for a request that matched no route of `app`. */
@@ -46,5 +51,6 @@ export function unmatched(app: Router, c: Context<RequestEnv>): AppError {
     app.router.match(method, c.req.path)[0].some(([[handler]]) => handlers.has(handler))
   const allowed = METHODS.filter(isRouted)
   if (allowed.length > 0) return methodNotAllowed(c.req.method, allowed)
-  return new AppError('NOT_FOUND', { detail: `Nothing is at ${c.req.path}.` })
+  // Not repeated: a path that is none of ours may hold anything.
+  return new AppError('NOT_FOUND', { detail: 'Nothing is at this path.' })
 }

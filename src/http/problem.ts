@@ -4,6 +4,21 @@ import type { Context } from 'hono'
 import { AppError, ERROR_CODES, type ErrorCode, type FieldFault } from '../lib/errors.ts'
 import type { RequestEnv } from './context.ts'
 
+const fieldFault = z
+  .object({
+    field: z.string().meta({ description: 'Path of the field.', example: 'tasks[3].row_index' }),
+    message: z.string().meta({ example: 'row_index is required' }),
+  })
+  .meta({ id: 'FieldFault', description: 'What is wrong with a field.' })
+
+/** An item of a batch that was not accepted. */
+export const rejectedItem = z
+  .object({
+    index: z.int().meta({ description: 'Position, from 0.', example: 3 }),
+    errors: z.array(fieldFault),
+  })
+  .meta({ id: 'RejectedItem', description: 'An item that was not accepted, and why.' })
+
 export const problemSchema = z
   .looseObject({
     type: z.string().meta({
@@ -17,16 +32,8 @@ export const problemSchema = z
       .meta({ description: 'What went wrong, for a person.', example: '1 field is not valid.' }),
     error_code: z
       .enum(Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]])
-      .meta({ example: 'VALIDATION_FAILED' }),
-    errors: z
-      .array(
-        z.object({
-          field: z.string().meta({ description: 'Path of the field.', example: 'tasks[3].row_index' }),
-          message: z.string().meta({ example: 'row_index is required' }),
-        }),
-      )
-      .optional()
-      .meta({ description: 'Each fault of the input.' }),
+      .meta({ id: 'ErrorCode', example: 'VALIDATION_FAILED' }),
+    errors: z.array(fieldFault).optional().meta({ description: 'Each fault of the input.' }),
     request_id: z.string().meta({ example: '01999999-0000-7000-8000-000000000000' }),
   })
   .meta({ id: 'Problem', description: 'An error, as RFC 9457 has it.' })
@@ -68,7 +75,11 @@ interface Issue {
   path: PropertyKey[]
   message: string
   code?: string | undefined
+  /** Of what is no known key. */
+  keys?: string[]
 }
+
+const WORD = /^[\w.-]{1,64}$/
 
 /** Validation issues as faults; `input` tells what is missing from what is wrong. `prefix` is a path before theirs. */
 export function faultsOf(issues: readonly Issue[], input: unknown, prefix = ''): FieldFault[] {
@@ -78,8 +89,13 @@ export function faultsOf(issues: readonly Issue[], input: unknown, prefix = ''):
     const missing =
       (issue.code === 'invalid_type' || issue.code === 'invalid_value') &&
       valueAt(input, issue.path) === undefined
-    return { field: field || 'body', message: missing ? `${name} is required` : issue.message }
+    return { field: field || 'body', message: missing ? `${name} is required` : messageOf(issue) }
   })
+}
+
+/** A key that is no plain word may be a text that slid into its place: not repeated. */
+function messageOf({ keys, message }: Issue): string {
+  return keys?.every((key) => WORD.test(key)) === false ? 'Unrecognized key' : message
 }
 
 function pathText(prefix: string, path: readonly PropertyKey[]): string {

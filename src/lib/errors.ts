@@ -1,17 +1,23 @@
 /** The closed table of errors that the service answers with: code → HTTP status, title, whether a retry may help. */
 export const ERROR_CODES = {
   MALFORMED_REQUEST: { status: 400, title: 'Malformed request', retryable: false },
+  UNAUTHENTICATED: { status: 401, title: 'Authentication required', retryable: false },
+  FORBIDDEN: { status: 403, title: 'Not allowed', retryable: false },
   NOT_FOUND: { status: 404, title: 'Not found', retryable: false },
   SESSION_NOT_FOUND: { status: 404, title: 'Session not found', retryable: false },
   TASK_NOT_FOUND: { status: 404, title: 'Task not found', retryable: false },
   METHOD_NOT_ALLOWED: { status: 405, title: 'Method not allowed', retryable: false },
+  REQUEST_TIMEOUT: { status: 408, title: 'Request not received in time', retryable: true },
   SESSION_NOT_DELETED: { status: 409, title: 'Session is not deleted', retryable: false },
   INSTANCE_LIVE: { status: 409, title: 'Instance is live', retryable: false },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'Payload too large', retryable: false },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'Unsupported media type', retryable: false },
   VALIDATION_FAILED: { status: 422, title: 'Validation failed', retryable: false },
+  RATE_LIMITED: { status: 429, title: 'Too many requests', retryable: true },
   INTERNAL_ERROR: { status: 500, title: 'Internal error', retryable: true },
   BACKEND_UNAVAILABLE: { status: 503, title: 'Storage backend unavailable', retryable: true },
+  AUTH_UNAVAILABLE: { status: 503, title: 'Credentials can not be checked', retryable: true },
+  BUSY: { status: 503, title: 'Too many requests at once', retryable: true },
   BUFFER_FULL: { status: 503, title: 'Write buffer full', retryable: true },
   JOURNAL_UNAVAILABLE: { status: 503, title: 'Journal not available', retryable: true },
   DEAD_LETTERS_FULL: { status: 503, title: 'Too many dead letters', retryable: true },
@@ -64,7 +70,8 @@ export class AppError extends Error {
   }
 }
 
-/** The message of anything that was thrown. */
+/** The message of anything that was thrown, for a log: who could not parse something quotes it, and gives his name alone. */
 export function messageOf(error: unknown): string {
+  if (error instanceof SyntaxError) return error.name
   return error instanceof Error ? error.message : String(error)
 }

@@ -6,6 +6,23 @@ const { setImmediate: soon } = globalThis
 /** Lets the event loop turn. */
 export const nextTurn = (): Promise<void> => new Promise<void>((resume) => soon(resume))
 
+/** Runs work that yields wherever others may go first, and lets the event loop turn there. */
+export async function turnByTurn<T>(work: Generator<void, T>): Promise<T> {
+  for (;;) {
+    const step = work.next()
+    if (step.done) return step.value
+    await nextTurn()
+  }
+}
+
+/** The same without a turn: for who can't wait, or has nobody to wait for. */
+export function atOnce<T>(work: Generator<void, T>): T {
+  for (;;) {
+    const step = work.next()
+    if (step.done) return step.value
+  }
+}
+
 /** Calls `work` with one slice after the other, and lets the event loop turn between them. */
 export async function inTurns<T>(
   items: readonly T[],

@@ -34,7 +34,7 @@ const bufferAnswer = z
     ),
     top_sessions: z.array(z.object({ session_id: z.string(), rows: z.int().meta({ example: 400 }) })),
   })
-  .meta({ id: 'Buffer' })
+  .meta({ id: 'BufferState' })
 
 export function bufferRoutes(router: Router, options: BufferRoutesOptions): void {
   endpoint(
@@ -43,6 +43,7 @@ export function bufferRoutes(router: Router, options: BufferRoutesOptions): void
       method: 'get',
       path: '/api/v1/system/buffer',
       operationId: 'getBuffer',
+      scope: 'system:read',
       summary: 'Get what is buffered',
       description: 'Rows of this instance that are accepted and not stored yet.',
       tags: ['System'],

@@ -122,6 +122,7 @@ export function deadLetterRoutes(router: Router, options: DeadLetterRoutesOption
       method: 'get',
       path: PATH,
       operationId: 'listDeadLetters',
+      scope: 'system:admin',
       summary: 'List dead letters',
       description: 'Rows that their backend refused for what they are, with the reason; the newest first.',
       tags: ['System'],
@@ -161,6 +162,7 @@ export function deadLetterRoutes(router: Router, options: DeadLetterRoutesOption
       method: 'post',
       path: `${PATH}/replay`,
       operationId: 'replayDeadLetters',
+      scope: 'system:admin',
       summary: 'Try dead letters again',
       description:
         'Tries the rows of dead letters again, after what refused them was mended. A row that is stored, or had been superseded, loses its letter; one that is refused again keeps it, with an attempt more. What was accepted later is never overwritten. Letters that fail while it runs are not part of it. Where the write buffer is full, or the backend fails, it stops and answers what was done.',
@@ -182,6 +184,7 @@ export function deadLetterRoutes(router: Router, options: DeadLetterRoutesOption
       method: 'post',
       path: `${PATH}/purge`,
       operationId: 'purgeDeadLetters',
+      scope: 'system:admin',
       summary: 'Throw dead letters away',
       description:
         'Removes dead letters for good. Letters that fail, or fail again, while it runs are not part of it.',

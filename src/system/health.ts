@@ -19,6 +19,8 @@ export interface HealthOptions {
   }[]
   buffer: WriteBuffer['status']
   journal(): JournalStatus
+  /** Why this instance may accept nothing, whatever its stores do; null where it may. */
+  instanceFault(): string | null
 }
 
 const conservation = z
@@ -45,7 +47,7 @@ export const healthAnswer = z
   .object({
     status: z.enum(['healthy', 'degraded']).meta({
       description:
-        'degraded: a backend is down (writes are accepted, reads may fail), or the journal fails or was damaged.',
+        'degraded: a backend is down (writes are accepted, reads may fail), the journal fails or was damaged, or another process has this INSTANCE_ID.',
     }),
     database: z.enum(['healthy', 'unhealthy']),
     buffer: z.object({
@@ -85,20 +87,35 @@ export const healthAnswer = z
       }),
     ),
     instance_id: z.string(),
+    instance_fault: z.string().nullable().meta({
+      description: 'Why this instance may accept nothing: another live process has its INSTANCE_ID.',
+      example: null,
+    }),
     uptime_seconds: z.int().meta({ example: 86_400 }),
     version: z.string().meta({ example: '1.0.0' }),
   })
   .meta({ id: 'Health' })
 
-export function healthOf(options: HealthOptions): z.infer<typeof healthAnswer> {
+/** Stands for a reason where the one who asks may not know it: a database's words name tables and accounts. */
+const NOT_TOLD = 'the reason is told at /api/v1/system/health'
+
+/** `reasons` = whether the one who asks may know why something is as it is. */
+export function healthOf(
+  options: HealthOptions,
+  { reasons }: { reasons: boolean },
+): z.infer<typeof healthAnswer> {
+  const told = (reason: string) => (reasons ? reason : NOT_TOLD)
   const nowMs = options.nowMs()
   const buffer = options.buffer()
   const backends = options.backends()
   const { loading } = options.journal()
-  const journal = journalOf(options)
+  const journal = journalOf(options, told)
+  const instanceFault = options.instanceFault()
   const failures = buffer.collections.flatMap(({ collection, failure, parked }) => [
-    ...(failure === null ? [] : [`${collection}: ${failure}`]),
-    ...(parked === 0 ? [] : [`${collection}: ${parked} refused rows wait for room among the dead letters`]),
+    ...(failure === null ? [] : [`${collection}: ${told(failure)}`]),
+    ...(parked === 0
+      ? []
+      : [`${collection}: ${parked} refused rows stay buffered: too many dead letters, or too large for one`]),
   ])
   const isStoring = failures.length === 0
   const allUp = backends.every(({ state }) => state === 'up')
@@ -108,7 +125,10 @@ export function healthOf(options: HealthOptions): z.infer<typeof healthAnswer> {
   )
   return {
     status:
-      allUp && isStoring && (journal.status === 'healthy' || journal.status === 'off')
+      allUp &&
+      isStoring &&
+      instanceFault === null &&
+      (journal.status === 'healthy' || journal.status === 'off')
         ? 'healthy'
         : 'degraded',
     database: allUp ? 'healthy' : 'unhealthy',
@@ -138,14 +158,24 @@ export function healthOf(options: HealthOptions): z.infer<typeof healthAnswer> {
       latency_ms: latencyMs === null ? null : Math.round(latencyMs * 100) / 100,
     })),
     instance_id: options.instanceId,
+    instance_fault: instanceFault,
     uptime_seconds: Math.floor(options.uptimeMs() / 1000),
     version: options.version,
   }
 }
 
-function journalOf(options: HealthOptions): z.infer<typeof healthAnswer>['journal'] {
+function journalOf(
+  options: HealthOptions,
+  told: (reason: string) => string,
+): z.infer<typeof healthAnswer>['journal'] {
   const { durability, failure, faults, sizeBytes } = options.journal()
   const working = faults.length > 0 ? 'damaged' : 'healthy'
   const status = durability === 'off' && faults.length === 0 ? 'off' : failure !== null ? 'failing' : working
-  return { durability, status, detail: failure, faults: [...faults], bytes: sizeBytes }
+  return {
+    durability,
+    status,
+    detail: failure === null ? null : told(failure),
+    faults: faults.map(told),
+    bytes: sizeBytes,
+  }
 }

@@ -5,10 +5,14 @@ import { type Liveness, livenessOf } from '../cluster/liveness.ts'
 import { endpoint, json, type Router } from '../http/endpoint.ts'
 import { listAnswer } from '../http/listing.ts'
 import { AppError } from '../lib/errors.ts'
+import type { Logger } from '../lib/log.ts'
 import { formatTime } from '../lib/time.ts'
 
 interface InstanceRoutesOptions {
   coordination: Pick<Coordination, 'listInstances' | 'forgetInstance'>
+  log: Logger
+  /** An instance is forgotten that held so many rows when it was seen last. */
+  onForgotten(rows: number): void
 }
 
 const instanceId = z
@@ -57,7 +61,11 @@ function answerOf({ one, state }: { one: InstanceRecord; state: Exclude<Liveness
 }
 
 /** Mounts the routes of the table of instances. */
-export function instanceRoutes({ coordination }: InstanceRoutesOptions): (router: Router) => void {
+export function instanceRoutes({
+  coordination,
+  log,
+  onForgotten,
+}: InstanceRoutesOptions): (router: Router) => void {
   async function forget(id: string): Promise<void> {
     const { nowMs, instances } = await coordination.listInstances()
     const found = shown(instances, nowMs).find(({ one }) => one.instanceId === id)
@@ -65,7 +73,11 @@ export function instanceRoutes({ coordination }: InstanceRoutesOptions): (router
     if (!found) throw new AppError('NOT_FOUND', { detail: 'There is no such instance.', members })
     const isDead = found.state === 'dead' || found.state === 'lost'
     // One that gives a sign meanwhile stays.
-    if (isDead && (await coordination.forgetInstance(id, found.one.seenAtMs))) return
+    if (isDead && (await coordination.forgetInstance(id, found.one.seenAtMs))) {
+      const rows = found.one.bufferedRows
+      log.warn('a dead instance was forgotten', { meta: { instance: id, rows } })
+      return onForgotten(rows)
+    }
     throw new AppError('INSTANCE_LIVE', {
       detail: 'The instance lives; one that is stopped signs off by itself.',
       members,
@@ -79,6 +91,7 @@ export function instanceRoutes({ coordination }: InstanceRoutesOptions): (router
         method: 'get',
         path: '/api/v1/system/instances',
         operationId: 'listInstances',
+        scope: 'system:read',
         summary: 'List the instances',
         description: 'Every instance that shares the database and did not sign off, on one page.',
         tags: ['System'],
@@ -109,6 +122,7 @@ export function instanceRoutes({ coordination }: InstanceRoutesOptions): (router
         method: 'delete',
         path: '/api/v1/system/instances/{instance_id}',
         operationId: 'forgetInstance',
+        scope: 'system:admin',
         summary: 'Forget a dead instance',
         description:
           'For an instance that will not come back: it is not waited for, nor named as missing, any more. Rows that its journal may hold are stored if it does come back.',

@@ -30,12 +30,15 @@ export function createSystem(options: SystemOptions): { mount(app: Router): void
             method: 'get',
             path,
             operationId: path === '/health' ? 'getHealth' : 'getSystemHealth',
+            scope: path === '/health' ? 'open' : 'system:read',
+            limit: 'none',
             summary: 'Get the health of this instance',
             description: 'Answers 200 also when a backend is down: the service still accepts writes then.',
             tags: ['System'],
             responses: { 200: json(healthAnswer, 'The health.') },
           },
-          async (c) => c.json(healthOf(options), 200),
+          async (c) =>
+            c.json(healthOf(options, { reasons: c.get('principal').scopes.has('system:read') }), 200),
         )
       }
       endpoint(
@@ -44,6 +47,8 @@ export function createSystem(options: SystemOptions): { mount(app: Router): void
           method: 'get',
           path: '/health/live',
           operationId: 'getLiveness',
+          scope: 'open',
+          limit: 'none',
           summary: 'Is the process alive',
           description: 'For a liveness probe.',
           tags: ['System'],
@@ -57,6 +62,8 @@ export function createSystem(options: SystemOptions): { mount(app: Router): void
           method: 'get',
           path: '/health/ready',
           operationId: 'getReadiness',
+          scope: 'open',
+          limit: 'none',
           summary: 'Should traffic come here',
           description:
             'For a readiness probe: not before the first contact with the database, and not while shutting down.',
@@ -78,6 +85,8 @@ export function createSystem(options: SystemOptions): { mount(app: Router): void
           method: 'get',
           path: '/api/v1/system/metrics',
           operationId: 'getMetrics',
+          scope: 'system:read',
+          limit: 'none',
           summary: 'Get metrics',
           description: 'In the text format of Prometheus.',
           tags: ['System'],
@@ -101,6 +110,7 @@ export function createSystem(options: SystemOptions): { mount(app: Router): void
           method: 'get',
           path: '/api/v1/system/config',
           operationId: 'getConfig',
+          scope: 'system:read',
           summary: 'Get the configuration',
           description: 'What the instance runs with; secrets are not shown.',
           tags: ['System'],

@@ -33,6 +33,8 @@ export interface ClusterFigures {
   instances: Readonly<Record<string, number>>
   /** Estimated error of the clock against the database's; null before the first contact. */
   clockErrorMs: number | null
+  /** Whether another live process has this instance's id. */
+  isTaken: boolean
 }
 
 export interface PoolFigures {
@@ -138,7 +140,7 @@ export function gauges(registers: Registry[], sources: MetricSources): void {
   )
   gauge(
     'persistence_buffer_parked_rows',
-    'Refused rows that stay buffered, because their session has too many dead letters',
+    'Refused rows that stay buffered: their session has too many dead letters, or they are too large for one',
     ['type'],
     each(({ parked }) => parked),
   )
@@ -171,6 +173,12 @@ export function gauges(registers: Registry[], sources: MetricSources): void {
     (set) => {
       for (const [state, count] of Object.entries(sources.cluster().instances)) set({ state }, count)
     },
+  )
+  gauge(
+    'persistence_instance_id_taken',
+    'Whether another live process has the INSTANCE_ID of this one, which accepts nothing then',
+    [],
+    (set) => set({}, sources.cluster().isTaken ? 1 : 0),
   )
   gauge(
     'persistence_clock_error_seconds',

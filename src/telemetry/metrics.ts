@@ -22,6 +22,12 @@ export interface Metrics {
   onRestore(ok: boolean): void
   /** Rows that retention removed, by kind. */
   onRemoved(kind: string, rows: number): void
+  /** A dead instance that held so many rows is not waited for, nor shown, any more. */
+  onForgotten(rows: number): void
+  /** A caller who was not let in, by reason. */
+  onRefused(reason: string): void
+  /** A request past a rate limit, by limit. */
+  onLimited(limit: string): void
   /** Text in Prometheus' exposition format. */
   render(): Promise<{ contentType: string; text: string }>
 }
@@ -109,7 +115,26 @@ export function createMetrics(sources: MetricSources): Metrics {
     labelNames: ['kind'],
     registers,
   })
+  const refused = new Counter({
+    name: 'persistence_auth_refused_total',
+    help: 'Requests without a good credential, or without the scope that they need, by reason',
+    labelNames: ['reason'],
+    registers,
+  })
+  const limited = new Counter({
+    name: 'persistence_rate_limited_total',
+    help: 'Requests past a rate limit, by limit',
+    labelNames: ['limit'],
+    registers,
+  })
+  const forgotten = new Counter({
+    name: 'persistence_instances_forgotten_total',
+    help: 'Dead instances that were forgotten on request; those that held rows may have them in a journal that nobody reads',
+    labelNames: ['rows'],
+    registers,
+  })
   flushes.inc(0)
+  for (const rows of ['held', 'none']) forgotten.inc({ rows }, 0)
   for (const result of ['ok', 'failed']) restores.inc({ result }, 0)
 
   keptCounters(registers, sources)
@@ -147,7 +172,10 @@ export function createMetrics(sources: MetricSources): Metrics {
     },
     onWritten: (collection, status, count) => written[collection]?.inc({ status }, count),
     onRestore: (ok) => restores.inc({ result: ok ? 'ok' : 'failed' }),
+    onForgotten: (rows) => forgotten.inc({ rows: rows > 0 ? 'held' : 'none' }),
     onRemoved: (kind, count) => removed.inc({ kind: snake(kind) }, count),
+    onRefused: (reason) => refused.inc({ reason }),
+    onLimited: (limit) => limited.inc({ limit }),
     async render() {
       return { contentType: registry.contentType, text: await registry.metrics() }
     },

@@ -96,6 +96,7 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
         method,
         path: `${base}/sessions/cleanup`,
         operationId: deprecated ? 'v1Cleanup' : 'cleanup',
+        scope: 'translation:admin',
         summary: 'Remove expired sessions',
         description:
           'Removes, or with `dry_run` counts, sessions past their retention with all their tasks. Soft-deleted ones go after 7 days.',
@@ -134,6 +135,7 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
       method: 'delete',
       path: `${base}/sessions/{session_id}`,
       operationId: 'deleteSession',
+      scope: 'translation:write',
       summary: 'Delete a session',
       description:
         'Deletes the session with all its tasks and dead letters, or hides it where soft deletes are configured. More than 100,000 tasks: 202, and the session is gone from this moment.',
@@ -156,6 +158,7 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
       method: 'post',
       path: `${base}/sessions/{session_id}/undelete`,
       operationId: 'undeleteSession',
+      scope: 'translation:write',
       summary: 'Take a soft delete back',
       description: 'Shows a soft-deleted session, and its tasks, again.',
       tags: ['Management'],
@@ -177,6 +180,7 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
       method: 'patch',
       path: `${base}/sessions/{session_id}/status`,
       operationId: 'setSessionStatus',
+      scope: 'translation:write',
       summary: 'Set the status of a session',
       description:
         'Accepted like any write; the answer is the session with it. A session that is not found is looked for on every instance, for up to 3 seconds.',
@@ -207,6 +211,7 @@ export function adminRoutes(router: Router, base: string, options: AdminRoutesOp
       method: 'get',
       path: `${base}/stats`,
       operationId: 'getStats',
+      scope: 'translation:read',
       summary: 'Get statistics',
       description: 'Counts, times and sizes, as of a moment that the answer names.',
       tags: ['Management'],

@@ -215,7 +215,8 @@ export function createDeletion(options: DeletionOptions): Deletion {
   async function mark(sessionId: string, deletedAt: number | null): Promise<void> {
     const row = rowOf(sessions, { session_id: sessionId, deleted_at: deletedAt }, stamps.next())
     const { refused } = await router.records(sessions).write(sessions, [row])
-    if (refused.length > 0) throw new AppError('INTERNAL_ERROR', { cause: new TypeError(refused[0]!.reason) })
+    if (refused.length > 0)
+      throw new AppError('INTERNAL_ERROR', { cause: new TypeError(`refused: ${refused[0]!.code}`) })
   }
 
   async function removeSoft(sessionId: string): Promise<DeleteResult> {

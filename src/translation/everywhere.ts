@@ -26,10 +26,14 @@ const OTHERS_MS = 3000
 const LEAST_READ_MS = 1000
 
 export const consistencyQuery = {
-  consistency: z.enum(['strong']).optional().openapi({
-    description:
-      '`strong` waits up to 3 seconds until every instance has stored what it had accepted before, and names those that have not in `missing_instances`.',
-  }),
+  consistency: z
+    .enum(['strong'])
+    .meta({
+      id: 'Consistency',
+      description:
+        '`strong` waits up to 3 seconds until every instance has stored what it had accepted before, and names those that have not in `missing_instances`.',
+    })
+    .optional(),
 }
 
 export const missingInstances = z.array(z.string()).meta({

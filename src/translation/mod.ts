@@ -208,6 +208,7 @@ export function createTranslation(options: TranslationOptions): Slice {
         method: 'get',
         path: `${V1_BASE}/stats`,
         operationId: 'v1BufferStats',
+        scope: 'translation:read',
         summary: "Get the buffer's figures",
         description: 'What is buffered on this instance.',
         tags: ['Deprecated'],

@@ -1,6 +1,7 @@
 /** What is written: translation sessions and tasks as they come in. */
 import { z } from '@hono/zod-openapi'
 import { count, flag, identifier, jsonObject, longText, shortText, time } from '../http/fields.ts'
+import { rejectedItem } from '../http/problem.ts'
 
 export const SESSION_STATUSES = ['pending', 'processing', 'completed', 'failed', 'cancelled'] as const
 export const TASK_STATUSES = ['pending', 'processing', 'completed', 'failed'] as const
@@ -19,10 +20,10 @@ export const taskId = identifier(64, {
 })
 export const sessionStatus = z
   .enum(SESSION_STATUSES)
-  .openapi({ description: 'Status of the session.', example: 'processing' })
+  .meta({ id: 'SessionStatus', description: 'Status of the session.', example: 'processing' })
 export const taskStatus = z
   .enum(TASK_STATUSES)
-  .openapi({ description: 'Status of the task.', example: 'completed' })
+  .meta({ id: 'TaskStatus', description: 'Status of the task.', example: 'completed' })
 
 const sessionRequired = {
   filename: shortText(255, { description: "The file's name.", example: 'game_translation.xlsx' }),
@@ -147,9 +148,7 @@ export const acceptedAnswer = z
     status: z.literal('accepted'),
     count: z.int().meta({ description: 'Items accepted.', example: 1 }),
     rejected: z
-      .array(
-        z.object({ index: z.int(), errors: z.array(z.object({ field: z.string(), message: z.string() })) }),
-      )
+      .array(rejectedItem)
       .optional()
       .meta({ description: 'With `partial=true`: what was not accepted, and why.' }),
     timestamp,
@@ -164,14 +163,16 @@ export const storedAnswer = z
     count: z.int().meta({ description: 'Items accepted.' }),
     written: z.int().meta({ description: 'Items that are stored, superseded ones included.' }),
     outcomes: z.array(
-      z.object({
-        index: z.int(),
-        outcome: z.enum(OUTCOMES).meta({
-          description:
-            'superseded: no field of it was the newest. voided: a delete came after it. refused: the database refused it.',
-        }),
-        reason: z.string().optional(),
-      }),
+      z
+        .object({
+          index: z.int(),
+          outcome: z.enum(OUTCOMES).meta({
+            description:
+              'superseded: no field of it was the newest. voided: a delete came after it. refused: the database refused it.',
+          }),
+          reason: z.string().optional(),
+        })
+        .meta({ id: 'ItemOutcome', description: 'What became of an item.' }),
     ),
     rejected: acceptedAnswer.shape.rejected,
     timestamp,

@@ -3,7 +3,7 @@ import { z } from '@hono/zod-openapi'
 import type { Value } from '../collections/definition.ts'
 import type { FlatRecord } from '../collections/row.ts'
 import { formatTime, MAX_TIME_MS } from '../lib/time.ts'
-import { SESSION_ID, SESSION_STATUSES, TASK_STATUSES } from './schema.ts'
+import { SESSION_ID, sessionStatus, taskStatus } from './schema.ts'
 
 const moment = (description: string) =>
   z.iso.datetime().meta({ description, example: '2025-09-30T10:00:00.000Z' })
@@ -15,7 +15,7 @@ export const sessionSummary = z
     session_id: z.string().meta({ example: SESSION_ID }),
     filename: z.string().meta({ example: 'game.xlsx' }),
     file_path: z.string().meta({ example: '/uploads/game.xlsx' }),
-    status: z.enum(SESSION_STATUSES),
+    status: sessionStatus,
     llm_provider: z.string().meta({ example: 'openai' }),
     total_tasks: counter('All tasks.', 1000),
     completed_tasks: counter('Completed tasks.', 350),
@@ -56,7 +56,7 @@ export const taskDetail = z
     source_text: z.string().meta({ example: 'Hello, adventurer!' }),
     target_text: z.string().nullable().meta({ example: '你好，冒险者！' }),
     context: z.string().nullable().meta({ example: 'NPC greeting dialogue' }),
-    status: z.enum(TASK_STATUSES),
+    status: taskStatus,
     confidence: z.number().nullable().meta({ example: 0.95 }),
     error_message: z.string().nullable().meta({ example: null }),
     retry_count: z.int().meta({ example: 0 }),

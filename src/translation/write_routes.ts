@@ -123,6 +123,8 @@ export function writeRoutes(
         method: batch.method,
         path: `${base}/${batch.path}/batch`,
         operationId: name(batch.operation),
+        scope: 'translation:write',
+        limit: 'none',
         summary: batch.summary,
         description: DESCRIPTIONS[batch.method],
         tags,
@@ -148,6 +150,8 @@ export function writeRoutes(
       method: 'post',
       path: `${base}/flush`,
       operationId: name('flush'),
+      scope: 'translation:write',
+      limit: 'none',
       summary: 'Store everything that is buffered',
       description:
         'Waits, at most 8 seconds, until every instance has stored what it had accepted before the call. Where one has not, what the others hold is stored, and the answer names it. Concurrent calls share one flush.',

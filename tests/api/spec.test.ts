@@ -71,9 +71,13 @@ function routesOfTheApp(): string[] {
   ]
   const app = createApp({
     version: '0.0.0',
-    maxBodyBytes: 1,
+    bodyLimits: { maxBytes: 1, maxTotalBytes: 1, timeoutMs: 1 },
     log,
     events: { onRequest: () => undefined },
+    addressOf: () => null,
+    door: { schemes: () => [], admit: () => undefined },
+    corsOrigins: [],
+    tls: false,
     slices,
   })
   const routes = app.routes.filter(({ method, path }) => method !== 'ALL' && !PAGES.includes(path))

@@ -128,6 +128,27 @@ onEachBackend('dead letters', 'coordination', (store, kind) => {
     expect(found.map(({ row }) => row.values[tasks.slotOf('source_text')])).toEqual(texts)
   })
 
+  test('that no statement can carry are answered, and hold up no other', async () => {
+    const [{ packet }] = (
+      kind.offers.includes('pool')
+        ? await store().execute('SELECT @@max_allowed_packet AS packet')
+        : [{ packet: 2 ** 20 }]
+    ) as [{ packet: number }]
+    // Escaped twice, by JSON and by the driver, the second one is too large as well.
+    const texts = ['a', 'x'.repeat(packet), 'b', '"'.repeat(packet / 3), 'c']
+    const letters = texts.map((text, n) =>
+      letter(fullRow(tasks, keyOf(tasks, 'large', n), { n, fields: { source_text: text } })),
+    )
+    const unfit = await coordination().putDeadLetters(letters)
+    const tooLarge = kind.offers.includes('pool') ? [letters[1]!, letters[3]!] : []
+    expect(new Set(unfit)).toEqual(new Set(tooLarge))
+    expect(await inGroup('large')).toBe(letters.length - tooLarge.length)
+    // Nor does one that the table itself refuses, for whatever reason.
+    const bad = letter(fullRow(tasks, keyOf(tasks, 'large', 9)), { code: 'longer than the column'.repeat(9) })
+    const strict = kind.offers.includes('pool')
+    expect(await coordination().putDeadLetters([letters[0]!, bad])).toEqual(strict ? [bad] : [])
+  })
+
   test('take the longest keys there are', async () => {
     for (const char of ['"', '\\', '🗝', '/']) {
       const row = fullRow(tasks, [char.repeat(36), char.repeat(64)])

@@ -7,10 +7,12 @@ import { type Backend, BackendError } from '../../src/backends/backend.ts'
 import { openBackend } from '../../src/backends/catalog.ts'
 import { merge } from '../../src/collections/row.ts'
 import { translationTasks as tasks } from '../../src/collections/translation.ts'
+import { secret } from '../../src/lib/secret.ts'
 import { freshFolder } from '../support/backends.ts'
 import { backendKinds, countStatements, onEachBackend } from '../support/contract_backends.ts'
 import { expectStored, fullRow, keyOf, stampOf } from '../support/contract_rows.ts'
 import { freePort } from '../support/processes.ts'
+import { revealed } from '../support/revealed.ts'
 import { until } from '../support/waiting.ts'
 
 const OPTIONS = { owner: 'first', readTimeoutMs: 5000 }
@@ -120,7 +122,7 @@ onEachBackend('a server', 'pool', (store, kind) => {
   /** A connection beside the pool. */
   async function connect(): Promise<Connection> {
     const { host, port, user, password, database } = config()
-    const connection = await createConnection({ host, port, user, password, database })
+    const connection = await createConnection(revealed({ host, port, user, password, database }))
     connections.push(connection)
     return connection
   }
@@ -157,7 +159,7 @@ onEachBackend('a server', 'pool', (store, kind) => {
   })
 
   test('that knows no such user is an outage', async () => {
-    const stranger = await store().openAnother({ connection: { password: 'wrong' } })
+    const stranger = await store().openAnother({ connection: { password: secret('wrong') } })
     await expectOutage(stranger.prepare({ migrate: true }), /^1045$/)
   })
 

@@ -114,6 +114,26 @@ describe('reading', () => {
   })
 })
 
+test('one of many records lets others go first while it is opened, and is opened once', async () => {
+  const journal = place.journal()
+  journal.open()
+  acceptRecords(journal, { count: 20_000, size: 1000 })
+  journal.close()
+  let turns = 0
+  let isOver = false
+  const count = () => {
+    turns++
+    if (!isOver) setImmediate(count)
+  }
+  setImmediate(count)
+  const opening = journal.openInTurns()
+  expect(kindOf(() => journal.open())).toBe('locked')
+  expect(await opening).toMatchObject({ ...healthy, records: 20_000, lastId: 20_000 })
+  isOver = true
+  expect(turns).toBeGreaterThan(10)
+  journal.close()
+})
+
 describe('the files', () => {
   test('of a closed journal are the database and its mark: the log is checkpointed and gone', () => {
     const journal = place.journal()
@@ -126,6 +146,28 @@ describe('the files', () => {
     journal.close()
     expect(place.files()).toEqual(['', '.mark'].map((end) => `${INSTANCE}.journal${end}`))
     expect(journal.sizeBytes()).toBeLessThan(size)
+  })
+
+  test('give the room of what was removed back when they are told to, and the journal goes on', () => {
+    const journal = place.journal({ durability: 'full' })
+    journal.open()
+    const count = 20_000
+    acceptRecords(journal, { count, size: 1000 })
+    const size = journal.sizeBytes()
+    const state = { ...journalState({ accepted: count + 2, stored: count }), lastId: count }
+    const kept = [journalRecord(count + 1), journalRecord(count + 2, '文'.repeat(10_000))]
+    journal.commit({ put: kept, remove: journalRecords(1, count).map(({ id }) => id), state })
+    expect(journal.sizeBytes()).toBeGreaterThan(size * 0.9)
+    journal.shrink()
+    expect(journal.sizeBytes()).toBeLessThan(size / 20)
+    expect(readAll(journal)).toStrictEqual(kept)
+    const more = journalRecord(count + 3)
+    const after = { ...journalState({ accepted: count + 3, stored: count }), lastId: count + 3 }
+    journal.commit({ put: [more], remove: [], state: after })
+    journal.close()
+    expect(journal.open()).toEqual({ ...healthy, state: after, records: 3, lastId: count + 3 })
+    expect(readAll(journal)).toStrictEqual([...kept, more])
+    journal.close()
   })
 
   test('do not grow with what was stored, and the log stays small over thousands of commits', () => {

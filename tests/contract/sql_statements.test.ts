@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { readdirSync, readFileSync } from 'node:fs'
 import { createConnection } from 'mysql2/promise'
 import { type BackendKind, backendKinds, type OpenStore } from '../support/contract_backends.ts'
+import { revealed } from '../support/revealed.ts'
 
 const ROOT = new URL('../../', import.meta.url).pathname
 const DIALECTS = ['mysql', 'sqlite'] as const
@@ -80,7 +81,7 @@ describe.each(
       await store.execute(`CREATE TABLE adopting_${table} LIKE ${table}`)
     }
     const { host, port, user, password, database } = store.spec.config
-    const connection = await createConnection({ host, port, user, password, database })
+    const connection = await createConnection(revealed({ host, port, user, password, database }))
     prepare = async (text) => {
       const prepared = (await connection.prepare(text)) as unknown as { statement: { parameters: unknown[] } }
       return prepared.statement.parameters.length

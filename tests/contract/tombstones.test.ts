@@ -7,6 +7,7 @@ import { makeStamp } from '../../src/collections/stamp.ts'
 import { translationSessions as sessions } from '../../src/collections/translation.ts'
 import { type OpenStore, onEachBackend } from '../support/contract_backends.ts'
 import { fullRow, rowWith, stampOf, T0 } from '../support/contract_rows.ts'
+import { revealed } from '../support/revealed.ts'
 import { until } from '../support/waiting.ts'
 
 onEachBackend('tombstones', 'coordination', (store, kind) => {
@@ -221,7 +222,7 @@ onEachBackend('tombstones', 'coordination', (store, kind) => {
 function connect({ spec }: OpenStore) {
   if (spec.type !== 'mysql') throw new TypeError('only a server has other connections')
   const { host, port, user, password, database } = spec.config
-  return createConnection({ host, port, user, password, database })
+  return createConnection(revealed({ host, port, user, password, database }))
 }
 
 /** Whether a statement that puts a tombstone is being executed. */

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
+import { readKeyFile } from '../../src/auth/key_file.ts'
 import { COLLECTIONS } from '../../src/collections/catalog.ts'
 import { compose } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config/mod.ts'
@@ -10,6 +11,7 @@ import { createLogger } from '../../src/lib/log.ts'
 const config = loadConfig({
   env: process.env,
   readFile: (path) => readFileSync(path, 'utf8'),
+  readKeyFile,
   collections: [...COLLECTIONS],
 })
 const instanceId = config.service.instance_id ?? 'edge'
@@ -33,7 +35,9 @@ async function answer(incoming: IncomingMessage, outgoing: ServerResponse): Prom
     headers: headersOf(incoming),
     ...(hasBody && { body: Readable.toWeb(incoming) as ReadableStream, duplex: 'half' }),
   })
-  const response = await service.fetch(request)
+  const response = await service.fetch(request, {
+    peerAddress: () => incoming.socket.remoteAddress ?? null,
+  })
   outgoing.writeHead(response.status, [...response.headers].flat())
   for await (const part of response.body ?? []) outgoing.write(part)
   outgoing.end()

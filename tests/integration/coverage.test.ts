@@ -26,10 +26,11 @@ async function startPair(scene: Scene, server: (typeof sqlServers)[number]): Pro
   return { a: instance(serviceA), b: instance(serviceB), serviceA }
 }
 
-const stateOf = async (on: Instance, id: string) => {
+const shown = async (on: Instance, id: string) => {
   const { body } = await on.http.get<{ items: Item[] }>('/api/v1/system/instances')
-  return body.items.find(({ instance_id }) => instance_id === id)?.state
+  return body.items.find(({ instance_id }) => instance_id === id)
 }
+const stateOf = async (on: Instance, id: string) => (await shown(on, id))?.state
 const died = (on: Instance, id: string) =>
   until(async () => (await stateOf(on, id)) === 'dead', {
     message: `${id} counts as dead`,
@@ -182,9 +183,20 @@ for (const server of sqlServers) {
       const forget = (id: string) => b.http.delete<Item>(`/api/v1/system/instances/${id}`)
       expect([(await forget('b')).status, (await forget('nobody')).status]).toEqual([409, 404])
       expect((await forget('b')).body).toMatchObject({ error_code: 'INSTANCE_LIVE', instance_id: 'b' })
+      const held = (await shown(b, 'a'))!.buffered_rows
       const forgotten = await forget('a')
       expect([forgotten.status, forgotten.body]).toEqual([200, { instance_id: 'a', status: 'forgotten' }])
       expect(await stateOf(b, 'a')).toBeUndefined()
+      // What it held may be lost to everybody: a metric, and the log, say so.
+      const { text } = await b.http.get('/api/v1/system/metrics')
+      const counted = (rows: string) =>
+        Number(
+          new RegExp(`^persistence_instances_forgotten_total\\{rows="${rows}"\\} (\\d+)$`, 'm').exec(
+            text,
+          )?.[1],
+        )
+      expect([counted('held'), counted('none')]).toEqual(Number(held) > 0 ? [1, 0] : [0, 1])
+      expect((await b.logged('a dead instance was forgotten')).meta).toEqual({ instance: 'a', rows: held })
       expect((await b.flush()).status).toBe(200)
       expect((await restore(b, 's')).body.missing_instances).toEqual([])
       expect((await forget('a')).status).toBe(404)

@@ -115,7 +115,11 @@ onCluster(
     const services = await startAll(scene, database)
     for (const node of database.urls.keys()) {
       const migrations = await database.query(node, 'SELECT name FROM schema_migrations')
-      expect(migrations.map(({ name }) => name)).toEqual(['0001_translation', '0002_instance_flushes'])
+      expect(migrations.map(({ name }) => name)).toEqual([
+        '0001_translation',
+        '0002_instance_flushes',
+        '0003_instance_holders',
+      ])
       const rows = await database.query(node, 'SELECT number, state FROM instances')
       expect(new Set(rows.map(({ number }) => number)).size).toBe(services.length)
       expect(rows.map(({ state }) => state)).toEqual(services.map(() => 'live'))

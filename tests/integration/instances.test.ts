@@ -20,7 +20,11 @@ for (const server of sqlServers) {
       ),
     )
     const migrations = await database.query<RowDataPacket[]>('SELECT name FROM schema_migrations')
-    expect(migrations.map(({ name }) => name)).toEqual(['0001_translation', '0002_instance_flushes'])
+    expect(migrations.map(({ name }) => name)).toEqual([
+      '0001_translation',
+      '0002_instance_flushes',
+      '0003_instance_holders',
+    ])
     const rows = await database.query<RowDataPacket[]>('SELECT instance_id, number, state FROM instances')
     expect(rows.map(({ instance_id }) => instance_id).sort()).toEqual([
       'instance-0',

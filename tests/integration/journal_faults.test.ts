@@ -16,7 +16,7 @@ const HELD = { INSTANCE_ID: ID, MAX_BUFFER_SIZE: '100000', BUFFER_FLUSH_BYTES: '
 
 interface JournalHealth {
   status: string
-  journal: { status: string; detail: string | null; faults: string[] }
+  journal: { status: string; detail: string | null; faults: string[]; bytes: number }
   buffer: { total_count: number; conservation: (Item & { balanced: boolean; lost: number })[] }
 }
 
@@ -114,6 +114,54 @@ test.each(DAMAGES)('%s: what is intact comes back, what is not is counted and to
   const again = await scene.start({ ...HELD, DATA_DIR: folder })
   expect((await healthOf(again.url)).journal.status).toBe('healthy')
   expect((await instance(again).task('later', 'task_2')).status).toBe(200)
+})
+
+test('a damaged journal that another instance takes over: what is lost is counted by that one', async () => {
+  await using scene = createScene()
+  const { folder, journal } = await killedWithRows(scene)
+  await truncate(journal, Math.floor((await stat(journal)).size / 2))
+  const env = { ...HELD, INSTANCE_ID: 'another', DATA_DIR: folder }
+  const first = await scene.start(env)
+  const tookOver = 'took over the journal of a dead instance'
+  await instance(first).logged(tookOver, 30_000)
+  const lost = ROWS - (await intactRows(first.url))
+  expect(lost).toBeGreaterThan(0)
+  expect(await lossOf(first.url)).toBe(lost)
+  const { conservation } = (await healthOf(first.url)).buffer
+  expect(conservation.filter(({ balanced }) => !balanced)).toEqual([])
+  // Whichever of the two runs next takes it along: it is never counted again, nor forgotten.
+  expect(await first.stop()).toBe(0)
+  for (const INSTANCE_ID of ['another', ID, 'another']) {
+    const next = await scene.start({ ...env, INSTANCE_ID })
+    await until(async () => (await lossOf(next.url)) === lost, { message: 'the loss is counted' })
+    expect(await next.stop()).toBe(0)
+  }
+})
+
+test('the journal gives the room of a peak back once all is stored, and what is accepted then is as safe as ever', async () => {
+  await using scene = createScene()
+  const env = { INSTANCE_ID: ID, DATA_DIR: await scene.folder() }
+  const held = await scene.start({ ...HELD, ...env })
+  const large = { source_text: 'x'.repeat(40_000), target_text: 'y'.repeat(40_000) }
+  for (let n = 0; n < 5; n++) {
+    const answer = await instance(held).tasks(taskItems(`peak ${n}`, 200, large))
+    expect(answer.status).toBe(202)
+  }
+  const bytesOf = async (url: string) => (await healthOf(url)).journal.bytes
+  expect(await bytesOf(held.url)).toBeGreaterThan(64 * 1024 * 1024)
+  await held.kill()
+  const service = await scene.start({ ...env, FLUSH_INTERVAL: '0.5' })
+  await until(async () => (await bytesOf(service.url)) < 1024 * 1024, {
+    message: 'it has become small',
+    timeoutMs: 30_000,
+  })
+  expect((await healthOf(service.url)).buffer.total_count).toBe(0)
+  expect((await instance(service).tasks(taskItems('later', 3))).status).toBe(202)
+  await service.kill()
+  const again = instance(await scene.start({ ...HELD, ...env }))
+  expect((await again.task('later', 'task_2')).status).toBe(200)
+  for (let n = 0; n < 5; n++) expect((await again.task(`peak ${n}`, 'task_199')).status).toBe(200)
+  expect((await again.health()).status).toBe('healthy')
 })
 
 test('a second process under the same INSTANCE_ID and DATA_DIR does not start, and says why', async () => {

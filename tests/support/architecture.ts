@@ -19,7 +19,7 @@ export interface Fault {
 type Read = SourceFile & SourceText & { room: string; imports: (ImportedModule & { target?: string })[] }
 
 const SLICES = ['translation', 'files', 'users', 'audit', 'system']
-const KERNEL = ['config', 'http', 'collections', 'backends', 'cluster', 'buffer', 'telemetry']
+const KERNEL = ['auth', 'config', 'http', 'collections', 'backends', 'cluster', 'buffer', 'telemetry']
 const BELOW_SLICES = ['lib', ...KERNEL]
 const BELOW_COMPOSE = [...BELOW_SLICES, ...SLICES]
 
@@ -58,6 +58,9 @@ const PACKAGES: readonly [name: RegExp, mayBeIn: RegExp, where: string][] = [
     'src/http, src/config, src/collections, schema files of slices',
   ],
   [/^yaml$/, /^src\/config\//, 'src/config'],
+  [/^ipaddr\.js$/, /^src\/(http|config)\//, 'src/http, src/config'],
+  [/^rate-limiter-flexible$/, /^src\/(http|backends\/redis)\//, 'src/http, src/backends/redis'],
+  [/^jose(\/|$)/, /^src\/auth\//, 'src/auth'],
   [/^(node:)?process$/, /^src\/main\.ts$/, 'src/main.ts'],
   [/^bun(:|$)/, /^src\/(main\.ts$|backends\/sqlite\/)/, 'src/main.ts, src/backends/sqlite'],
   [/^node:/, /^src\//, 'src'],
@@ -124,6 +127,9 @@ function directionFaults({ path, room, imports }: Read): Fault[] {
       add(line, 'slices', `${top} imports ${otherTop}; slices share through what compose hands them`)
     } else if (otherTop !== top && !allowed.includes(otherTop)) {
       add(line, 'direction', `${top} must not import ${otherTop}`)
+    }
+    if (SLICES.includes(top) && otherTop === 'auth' && !typeOnly) {
+      add(line, 'principals', `${top} reads principals, and makes none: import the types of auth alone`)
     }
     if (!isVendorRoom(other) || other === room) continue
     if (top !== 'backends' && top !== 'compose') {

@@ -9,6 +9,7 @@ import type { MysqlConfig } from '../../src/backends/mysql/connection.ts'
 import type { Collection } from '../../src/collections/definition.ts'
 import { translationSessions, translationTasks } from '../../src/collections/translation.ts'
 import { databaseUrlParts } from '../../src/config/database_url.ts'
+import { secret } from '../../src/lib/secret.ts'
 import { freshDatabase, freshFolder, type SqlServer, sqlServers } from './backends.ts'
 
 /** What a backend may offer; what it doesn't list is asserted absent. */
@@ -138,7 +139,7 @@ export function mysqlSpec(url: string): BackendSpec & { type: 'mysql' } {
       host: parts.DB_HOST!,
       port: Number(parts.DB_PORT),
       user: parts.DB_USER!,
-      password: parts.DB_PASSWORD ?? '',
+      password: secret(parts.DB_PASSWORD ?? ''),
       database: parts.DB_DATABASE!,
       pool_size: 10,
       connect_timeout: 5,

@@ -6,7 +6,9 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { createConnection } from 'mysql2/promise'
 import packageJson from '../../package.json' with { type: 'json' }
+import { readKeyFile } from '../../src/auth/key_file.ts'
 import { COLLECTIONS } from '../../src/collections/catalog.ts'
+import { serverOptions } from '../../src/compose/server_options.ts'
 import { compose, type Service } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config/mod.ts'
 import { uuidv7 } from '../../src/lib/ids.ts'
@@ -49,6 +51,7 @@ export async function startInProcess({ env, waitFor = 'ready' }: StartOptions): 
   const config = loadConfig({
     env: { ...QUIET_ENV, ...env },
     readFile: (path) => readFileSync(path, 'utf8'),
+    readKeyFile,
     collections: [...COLLECTIONS],
   })
   const logs: LogLine[] = []
@@ -60,12 +63,9 @@ export async function startInProcess({ env, waitFor = 'ready' }: StartOptions): 
   })
   const service = await compose({ config, instanceId, version: packageJson.version, log })
   const server = Bun.serve({
+    ...serverOptions({ service: config.service, tls: null, fetch: service.fetch, log }),
     hostname: '127.0.0.1',
     port: 0,
-    // The limit under test is the app's own.
-    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    idleTimeout: 60,
-    fetch: service.fetch,
   })
   const url = `http://127.0.0.1:${server.port}`
   const stop = async () => {

@@ -14,6 +14,8 @@ export interface MemoryCoordination {
   /** Is run by every look at the tombstones, before it answers: what happens elsewhere meanwhile. */
   onLook(act: ((look: number) => void) | null): void
   looks(): number
+  /** Letters that are too large to be kept. */
+  refuseLetters(isUnfit: (letter: DeadLetter) => boolean): void
 }
 
 type Call = 'tombstonesOf' | 'putDeadLetters' | 'countDeadLetters' | 'deleteDeadLetters'
@@ -27,6 +29,7 @@ export function createMemoryCoordination(): MemoryCoordination {
   const failures = new Map<Call, Error | null>()
   let act: ((look: number) => void) | null = null
   let looks = 0
+  let isUnfit: (letter: DeadLetter) => boolean = () => false
 
   function meet(call: Call): void {
     const failure = failures.get(call)
@@ -41,11 +44,14 @@ export function createMemoryCoordination(): MemoryCoordination {
     },
     async putDeadLetters(put) {
       meet('putDeadLetters')
+      const unfit = put.filter(isUnfit)
       for (const letter of put) {
+        if (unfit.includes(letter)) continue
         const at = letters.findIndex((held) => nameOf(held) === nameOf(letter))
         if (at < 0) letters.push(letter)
         else letters[at] = letter
       }
+      return unfit
     },
     async countDeadLetters({ collection, group }) {
       meet('countDeadLetters')
@@ -75,5 +81,8 @@ export function createMemoryCoordination(): MemoryCoordination {
       looks = 0
     },
     looks: () => looks,
+    refuseLetters(given) {
+      isUnfit = given
+    },
   }
 }

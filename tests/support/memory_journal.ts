@@ -25,6 +25,8 @@ export interface MemoryJournal extends Journal {
   /** Every opening meets it from now on. */
   refuseOpening(failure: JournalFailure | null): void
   openings(): number
+  /** How often it gave its room back. */
+  shrinks(): number
   isOpen(): boolean
   /** The process that had it is killed: what it held is in the new one, and this one takes nothing more. */
   crash(): MemoryJournal
@@ -50,6 +52,8 @@ export const FIRST_STATE: JournalState = {
   clockOffsetMs: null,
 }
 
+const RECORD_BYTES = 1024 * 1024
+
 /** What a commit was given is kept as it was then, whatever becomes of it later. */
 const copyOf = (state: JournalState): JournalState => ({
   ...state,
@@ -68,6 +72,8 @@ export function createMemoryJournal(instanceId = 'own', content: Content = {}): 
   let attempts = 0
   let openings = 0
   let lastId = Math.max(0, ...records.keys())
+  let shrinks = 0
+  let peakBytes = records.size * RECORD_BYTES
   let open = false
   let dead = false
 
@@ -124,6 +130,9 @@ export function createMemoryJournal(instanceId = 'own', content: Content = {}): 
       open = true
       return { state: copyOf(state), records: records.size, lastId, lostRows, faults }
     },
+    async openInTurns() {
+      return this.open()
+    },
     commit(change) {
       attempts++
       assertOpen()
@@ -134,6 +143,7 @@ export function createMemoryJournal(instanceId = 'own', content: Content = {}): 
         records.set(record.id, record)
         lastId = Math.max(lastId, record.id)
       }
+      peakBytes = Math.max(peakBytes, records.size * RECORD_BYTES)
       for (const id of change.remove) {
         records.delete(id)
         gone.add(id)
@@ -146,7 +156,13 @@ export function createMemoryJournal(instanceId = 'own', content: Content = {}): 
       const ids = [...records.keys()].filter((id) => id > after).toSorted((a, b) => a - b)
       return ids.slice(0, limit).map((id) => records.get(id)!)
     },
-    sizeBytes: () => records.size * 100,
+    sizeBytes: () => peakBytes,
+    shrink() {
+      assertOpen()
+      shrinks++
+      peakBytes = records.size * RECORD_BYTES
+    },
+    shrinks: () => shrinks,
     close() {
       open = false
     },

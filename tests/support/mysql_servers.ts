@@ -9,9 +9,9 @@ import type { ServerKind, StartedServer } from './server_kind.ts'
 
 const INSTALL_TIMEOUT_MS = 120_000
 const CONNECT_TIMEOUT_MS = 3_000
-/** Throw-away servers on loopback; the account may create databases. */
+/** Throw-away servers on loopback; the account may create databases, and accounts. */
 const ACCOUNT =
-  "CREATE USER 'test'@'127.0.0.1' IDENTIFIED BY 'test';\nGRANT ALL ON *.* TO 'test'@'127.0.0.1';\n"
+  "CREATE USER 'test'@'127.0.0.1' IDENTIFIED BY 'test';\nGRANT ALL ON *.* TO 'test'@'127.0.0.1' WITH GRANT OPTION;\n"
 
 /** Who speaks MySQL's protocol. */
 export type Family = 'mysql' | 'mariadb'

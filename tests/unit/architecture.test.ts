@@ -81,6 +81,11 @@ describe('what is found', () => {
       'src/lib/x.ts:2  direction: lib must not import http',
     ],
     [
+      'a slice that could make a principal',
+      { 'src/users/x.ts': "import { ANYONE } from '../auth/principal.ts'" },
+      'src/users/x.ts:1  principals: users reads principals, and makes none: import the types of auth alone',
+    ],
+    [
       'the kernel importing a slice',
       { 'src/buffer/x.ts': "import type { a } from '../users/y.ts'" },
       'src/buffer/x.ts:1  direction: buffer must not import users',

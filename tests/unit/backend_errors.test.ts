@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test'
+import { inspect } from 'node:util'
 import { BackendError } from '../../src/backends/backend.ts'
 import { toBackendError as fromMysql } from '../../src/backends/mysql/errors.ts'
 import { toBackendError as fromSqlite } from '../../src/backends/sqlite/errors.ts'
@@ -23,12 +24,47 @@ describe('a failure of a server', () => {
   test.each(kinds.flatMap(([kind, numbers]) => numbers.map((number) => [number, kind] as const)))(
     '%d is told by its number: %s',
     (number, kind) => {
-      const cause = serverError(number)
-      const error = fromMysql(cause)
+      const error = fromMysql(serverError(number))
       expect(error).toBeInstanceOf(BackendError)
-      expect(error).toMatchObject({ kind, code: String(number), message: 'words', cause })
+      expect(error).toMatchObject({ kind, code: String(number) })
+      expect(error.words.reveal()).toBe('words')
     },
   )
+
+  const shown: [number: number, shown: boolean][] = [
+    ...[1045, 1049, 1114, 1213, 1205, 1153, 1406, 1264, 1048, 3819, 1050].map((n): [number, boolean] => [
+      n,
+      true,
+    ]),
+    ...[1062, 1366, 1292, 3140, 1644, 1064, 1105, 9007, 12_345].map((n): [number, boolean] => [n, false]),
+  ]
+  test.each(shown)(
+    '%d has its words in the message only where no row can stand in them: %p',
+    (number, whole) => {
+      expect(fromMysql(serverError(number)).message).toBe(whole ? 'words' : `error ${number} of the server`)
+    },
+  )
+
+  test('shows nothing of a row or a statement, however it is printed', () => {
+    const sql = "INSERT INTO t VALUES ('a text of a game')"
+    const words = "Duplicate entry 'a text of a game' for key 'k'"
+    const error = fromMysql(
+      Object.assign(new Error(words), {
+        errno: 1062,
+        sqlState: '23000',
+        code: 'ER_X',
+        sqlMessage: words,
+        sql,
+      }),
+    )
+    for (const text of [
+      inspect(error, { showHidden: true, depth: 9 }),
+      Bun.inspect(error),
+      JSON.stringify(error),
+      error.stack,
+    ])
+      expect(text).not.toContain('game')
+  })
 
   test('that no server told is an outage, by the word of the driver or the system', () => {
     for (const code of ['ECONNREFUSED', 'ECONNRESET', 'PROTOCOL_CONNECTION_LOST', 'ENOTFOUND', 'EPIPE']) {
@@ -67,8 +103,17 @@ describe('a failure of SQLite', () => {
     ['SQLITE_NOTADB', 26, 'outage'],
   ]
   test.each(kinds)('%s (%d) is told by its code: %s', (code, errno, kind) => {
-    const cause = Object.assign(new Error('words'), { errno, code })
-    expect(fromSqlite(cause)).toMatchObject({ kind, code, message: 'words', cause })
+    const error = fromSqlite(Object.assign(new Error('words'), { errno, code }))
+    expect(error).toMatchObject({ kind, code })
+    expect(error.words.reveal()).toBe('words')
+  })
+
+  test('has the words of a trigger for nobody but who asks', () => {
+    const error = fromSqlite(
+      Object.assign(new Error('words'), { errno: 1811, code: 'SQLITE_CONSTRAINT_TRIGGER' }),
+    )
+    expect(error.message).toBe('refused by a trigger')
+    expect(error.words.reveal()).toBe('words')
   })
 
   test('that has no code is an outage', () => {

@@ -1,12 +1,13 @@
 import { expect, test } from 'bun:test'
 import fc from 'fast-check'
 import { ConfigError, loadConfig } from '../../src/config/mod.ts'
+import { revealed } from '../support/revealed.ts'
 
 function connection(env: Record<string, string>, backends?: object) {
   const file = backends && JSON.stringify({ storage: { backends } })
   const named = file === undefined ? env : { ...env, CONFIG_FILE: 'some.yaml' }
-  return loadConfig({ env: named, collections: [], readFile: () => file ?? '' }).storage.backends.mysql
-    ?.config
+  const { mysql } = loadConfig({ env: named, collections: [], readFile: () => file ?? '' }).storage.backends
+  return revealed(mysql?.config)
 }
 
 function faultsOf(env: Record<string, string>) {

@@ -57,7 +57,10 @@ storage:
     { key: 'service.port', expected: 'a whole number from 0 to 65535', got: '"8001"' },
     { key: 'service.hots', expected: expect.stringContaining('a known key (host, port,') },
     { key: 'retention.completed_days', expected: 'a whole number from 1 to 36500', got: '0' },
-    { key: 'bufer', expected: 'a known key (service, buffer, translation, retention, migrations, storage)' },
+    {
+      key: 'bufer',
+      expected: expect.stringContaining('a known key (service, tls, auth, rate_limit, buffer,'),
+    },
     { key: 'storage.backends.mysql.config.port', expected: 'a whole number from 1 to 65535', got: '0' },
     { key: 'storage.backends.mysql.config.pool', expected: expect.stringContaining('pool_size') },
     { key: 'LOG_LEVEL', expected: 'one of debug, info, warn, error', got: '"loud"' },
@@ -261,8 +264,54 @@ test.each<[string, Record<string, string>]>([
   ['BUFFER_MAX_BYTES', { BUFFER_MAX_BYTES: '16777215' }],
   ['BUFFER_SLOW_FLUSH_MS', { BUFFER_SLOW_FLUSH_MS: '500' }],
   ['BUFFER_FAST_FLUSH_MS', { BUFFER_FAST_FLUSH_MS: '2000' }],
+  ['CLIENT_TIMEOUT', { CLIENT_TIMEOUT: '241' }],
+  ['TRUSTED_PROXIES', { TRUSTED_PROXIES: 'proxy.example' }],
+  ['TRUSTED_PROXIES', { TRUSTED_PROXIES: '10.0.0.0/8, 10.0.0.0/33' }],
+  ['TRUSTED_PROXIES', { TRUSTED_PROXIES: '10.0.0.0/8,' }],
+  ['TRUSTED_PROXIES', { TRUSTED_PROXIES: '10/8' }],
+  ['TRUSTED_PROXIES', { TRUSTED_PROXIES: '010.0.0.1' }],
+  ['CORS_ORIGINS', { CORS_ORIGINS: 'app.example' }],
+  ['CORS_ORIGINS', { CORS_ORIGINS: 'https://app.example/' }],
+  ['CORS_ORIGINS', { CORS_ORIGINS: 'https://app.example, null' }],
+  ['CORS_ORIGINS', { CORS_ORIGINS: 'https://*.example' }],
+  ['CORS_ORIGINS', { CORS_ORIGINS: 'https://app.example:99999' }],
+  ['TLS_MIN_VERSION', { TLS_MIN_VERSION: '1.1' }],
+  ['JWT_SECRET', { JWT_SECRET: 's'.repeat(31) }],
+  ['JWT_SECRET', { JWT_SECRET: 's'.repeat(1025) }],
+  ['JWT_JWKS_URL', { JWT_JWKS_URL: 'file:///etc/keys.json' }],
+  ['JWT_JWKS_URL', { JWT_JWKS_URL: 'https://user:pw@id.example/keys' }],
+  ['JWT_JWKS_URL', { JWT_JWKS_URL: 'http://[' }],
+  ['JWT_JWKS_URL', { JWT_JWKS_URL: 'https://id.example/keys', JWT_SECRET: 's'.repeat(32) }],
+  ['JWT_ISSUER', { JWT_ISSUER: ' ' }],
+  ['JWT_AUDIENCE', { JWT_AUDIENCE: ' ' }],
+  ['JWT_CLOCK_TOLERANCE', { JWT_CLOCK_TOLERANCE: '601' }],
+  ['API_KEYS', { API_KEYS: ' ' }],
+  ['RATE_LIMIT', { RATE_LIMIT: 'maybe' }],
+  ['RATE_LIMIT_PER_ADDRESS', { RATE_LIMIT_PER_ADDRESS: '0' }],
+  ['RATE_LIMIT_PER_KEY', { RATE_LIMIT_PER_KEY: '1.5' }],
+  ['RATE_LIMIT_PER_SESSION', { RATE_LIMIT_PER_SESSION: '-1' }],
 ])('%s alone is at fault in %p', (key, env) => {
   expect(keysOf(env)).toEqual([key])
+})
+
+test('two settings of which one is nothing without the other are a fault of the one that is missing', () => {
+  expect(faultsOf({ TLS_CERT_FILE: 'c.pem' })).toEqual([
+    { key: 'tls.key_file', expected: 'a value, as TLS_CERT_FILE has one' },
+  ])
+  expect(faultsOf({}, 'tls: { key_file: k.pem }')).toEqual([
+    { key: 'tls.cert_file', expected: 'a value, as tls.key_file has one' },
+  ])
+  expect(load({ TLS_CERT_FILE: 'c.pem' }, 'tls: { key_file: k.pem }').tls).toMatchObject({
+    cert_file: 'c.pem',
+    key_file: 'k.pem',
+  })
+})
+
+test('two settings of which only one may be there are a fault, whichever source each is from', () => {
+  const secret = 's'.repeat(32)
+  expect(faultsOf({ JWT_SECRET: secret }, 'auth: { jwt_jwks_url: "https://id.example/keys" }')).toEqual([
+    { key: 'auth.jwt_jwks_url', expected: 'nothing, as JWT_SECRET is set' },
+  ])
 })
 
 test('settings at the edge of their order are taken', () => {
@@ -296,6 +345,20 @@ describe('secrets', () => {
           [{ ...broken, DATABASE_URL: url.replace('mysql', 'postgres') }],
           [{ ...broken, DATABASE_URL: `mysql://root:${password}@db/` }],
           [{ DATABASE_URL: url, DB_PASSWORD: `${password}x` }],
+          [{ ...broken, API_KEYS: password }],
+          [{ ...broken, API_KEYS: `name;${password} admin` }],
+          [{ ...broken, JWT_SECRET: password }],
+          [{ JWT_SECRET: 's3cr3t' }],
+          [{ JWT_SECRET: 's3cr3t'.repeat(9), JWT_JWKS_URL: 'https://id.example/keys' }],
+          [{ JWT_JWKS_URL: `https://user:${password}@id.example/keys` }],
+          [{ JWT_JWKS_URL: `ftp://id.example/keys?token=${password}` }],
+          [{ CORS_ORIGINS: `https://user:${password}@app.example` }],
+          [{}, JSON.stringify({ auth: password })],
+          [{}, JSON.stringify({ auth: { api_keys: [password] } })],
+          [{}, JSON.stringify({ auth: { api_keys: { name: password } } })],
+          [{}, JSON.stringify({ auth: { jwt_secret: [password] } })],
+          [{}, JSON.stringify({ auth: { jwt_secret: 's3cr3t' } })],
+          [{}, JSON.stringify({ auth: { secret: password } })],
           [{ ...broken, DB_HOST: `root:${password}@db` }],
           [{}, inFile({ password: [password] })],
           [{}, inFile({ pasword: password })],
@@ -340,7 +403,7 @@ describe('secrets', () => {
         expect(JSON.stringify(redacted)).not.toContain('s3cr3t')
         const mysql = config.storage.backends.mysql
         if (mysql?.type !== 'mysql') throw new Error('mysql is not on')
-        expect(mysql.config.password).toBe(password)
+        expect(mysql.config.password.reveal()).toBe(password)
         const shown = { type: 'mysql' as const, config: { ...mysql.config, password: '***' } }
         const backends = { ...config.storage.backends, mysql: shown }
         expect(redacted).toEqual({ ...config, storage: { ...config.storage, backends } })
@@ -350,9 +413,14 @@ describe('secrets', () => {
   })
 
   test('are hidden by redactConfig even when empty, and within a URL', () => {
-    const config = load({ DB_HOST: 'db', SQLITE_PATH: 'file://user:s3cr3t@host/x.db' })
+    const config = load({
+      DB_HOST: 'db',
+      SQLITE_PATH: 'file://user:s3cr3t@host/x.db',
+      JWT_JWKS_URL: 'https://id.example/keys?token=s3cr3t',
+    })
     const redacted = JSON.stringify(redactConfig(config))
     expect(redacted).toContain('"password":"***"')
     expect(redacted).toContain('"file://***@host/x.db"')
+    expect(redacted).toContain('"https://id.example/keys?***"')
   })
 })

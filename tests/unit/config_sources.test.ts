@@ -5,6 +5,7 @@ import { documentOf, valueAt } from '../../src/config/document.ts'
 import { environmentPaths } from '../../src/config/environment.ts'
 import { loadConfig } from '../../src/config/mod.ts'
 import { settings } from '../../src/config/schema.ts'
+import { revealed } from '../support/revealed.ts'
 
 const collections = [
   { name: 'translation_sessions', kind: 'records' },
@@ -14,8 +15,8 @@ const collections = [
 /** Loads with `file` (YAML or a document) as the file that CONFIG_FILE names. */
 function load(env: Record<string, string | undefined>, file?: string | object) {
   const content = typeof file === 'object' ? JSON.stringify(file) : file
-  if (content === undefined) return loadConfig({ env, collections, readFile: () => '' })
-  return loadConfig({ env: { ...env, CONFIG_FILE: 'some.yaml' }, collections, readFile: () => content })
+  const named = content === undefined ? env : { ...env, CONFIG_FILE: 'some.yaml' }
+  return revealed(loadConfig({ env: named, collections, readFile: () => content ?? '' }))
 }
 
 test('with nothing set, every setting has its documented default and everything is kept in sqlite', () => {
@@ -28,8 +29,23 @@ test('with nothing set, every setting has its documented default and everything 
       log_level: 'info',
       drain_grace: 0,
       max_body_bytes: 67108864,
+      max_bodies_bytes: 268435456,
+      client_timeout: 20,
       shutdown_timeout: 25,
+      trusted_proxies: [],
+      cors_origins: [],
     },
+    tls: { cert_file: null, key_file: null, min_version: '1.3' },
+    auth: {
+      api_keys: null,
+      api_keys_file: null,
+      jwt_secret: null,
+      jwt_jwks_url: null,
+      jwt_issuer: null,
+      jwt_audience: null,
+      jwt_clock_tolerance: 30,
+    },
+    rate_limit: { enabled: false, per_address: 100, per_key: 1000, per_session: 10 },
     buffer: {
       max_buffer_size: 1000,
       flush_interval: 30,
@@ -73,7 +89,7 @@ test('with nothing set, every setting has its documented default and everything 
 })
 
 test('mysql has the documents’ defaults', () => {
-  expect(mysqlSettings.parse({})).toEqual({
+  expect(revealed(mysqlSettings.parse({}))).toEqual({
     host: 'localhost',
     port: 3306,
     user: 'root',
@@ -106,6 +122,18 @@ describe('precedence', () => {
     'service.data_dir': ['/srv/a', 'b'],
     'service.instance_id': ['node-1', 'node_2.x'],
     'service.log_level': ['debug', 'error'],
+    'service.trusted_proxies': [['10.0.0.0/8'], ['::1', '192.0.2.1']],
+    'service.cors_origins': [['https://a.example'], ['*', 'http://[::1]:8080']],
+    'tls.cert_file': ['a.pem', '/b.pem'],
+    'tls.key_file': ['a.key', '/b.key'],
+    'tls.min_version': ['1.2', '1.2'],
+    'auth.api_keys': ['a-key-that-is-long-enough-for-one', 'another-key-that-is-long-enough-too'],
+    'auth.api_keys_file': ['a.keys', '/b.keys'],
+    'auth.jwt_secret': ['s'.repeat(32), 't'.repeat(1024)],
+    'auth.jwt_jwks_url': ['https://a.example/jwks.json', 'http://b.example/keys'],
+    'auth.jwt_issuer': ['https://a.example', 'b'],
+    'auth.jwt_audience': ['texts', 'games'],
+    'rate_limit.enabled': [true, true],
     'translation.delete_mode': ['soft', 'soft'],
     'buffer.journal': ['normal', 'off'],
     'storage.backends.sqlite.config.path': ['a.sqlite', '/b.sqlite'],
@@ -123,9 +151,15 @@ describe('precedence', () => {
     'buffer.max_rows': [300_000, 400_000],
     'buffer.flush_interval': [0.25, 1.5],
     'service.max_body_bytes': [2048, 4096],
+    'service.max_bodies_bytes': [2048, 4096],
     'retention.enabled': [false, false],
     'migrations.on_start': [false, false],
     'storage.backends.mysql.config.ssl': [true, true],
+  }
+  /** What a setting can't be without. */
+  const companions: Record<string, Record<string, string>> = {
+    TLS_CERT_FILE: { TLS_KEY_FILE: 'k.pem' },
+    TLS_KEY_FILE: { TLS_CERT_FILE: 'c.pem' },
   }
   const withMysql = { storage: { backends: { sqlite: { type: 'sqlite' }, mysql: { type: 'mysql' } } } }
 
@@ -143,15 +177,20 @@ describe('precedence', () => {
     }
 
     expect(valueAt(load({}, base), path)).not.toEqual(inFile)
-    expect(valueAt(load({}, file), path)).toEqual(inFile)
-    expect(valueAt(load({ [name]: '' }, file), path)).toEqual(inFile)
-    expect(valueAt(load({ [name]: undefined }, file), path)).toEqual(inFile)
-    expect(valueAt(load({ [name]: String(inEnvironment) }, file), path)).toEqual(inEnvironment)
-    expect(valueAt(load({ [name]: String(inEnvironment) }, base), path)).toEqual(inEnvironment)
+    const beside = companions[name] ?? {}
+    const found = (own: Record<string, string | undefined>, content: object) =>
+      valueAt(load({ ...beside, ...own }, content), path)
+    expect(found({}, file)).toEqual(inFile)
+    expect(found({ [name]: '' }, file)).toEqual(inFile)
+    expect(found({ [name]: undefined }, file)).toEqual(inFile)
+    expect(found({ [name]: String(inEnvironment) }, file)).toEqual(inEnvironment)
+    expect(found({ [name]: String(inEnvironment) }, base)).toEqual(inEnvironment)
   })
 
   test('settings that a source leaves out come from the source below, whatever the mixture', () => {
-    const plain = Object.entries(environmentPaths).filter(([, path]) => !path.startsWith('storage.'))
+    // Without those of which the presence of one decides about another.
+    const bound = /^(storage\.|tls\..+_file$|auth\.jwt_jwks_url$)/
+    const plain = Object.entries(environmentPaths).filter(([, path]) => !bound.test(path))
     const subset = fc.subarray(plain)
     fc.assert(
       fc.property(subset, subset, (inFile, inEnvironment) => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
 import { ConfigError, loadConfig } from '../../src/config/mod.ts'
+import { revealed } from '../support/revealed.ts'
 
 const today = ['translation_sessions', 'translation_tasks'].map((name) => ({ name, kind: 'records' }))
 
@@ -14,12 +15,13 @@ interface Given {
 
 function storageOf({ env = {}, backends, file, collections = today, availableTypes }: Given) {
   const content = file ?? (backends && JSON.stringify({ storage: { backends } }))
-  return loadConfig({
+  const { storage } = loadConfig({
     env: content === undefined ? env : { ...env, CONFIG_FILE: 'some.yaml' },
     collections,
     readFile: () => content ?? '',
     ...(availableTypes && { availableTypes }),
-  }).storage
+  })
+  return revealed(storage)
 }
 
 function faultsOf(given: Given) {

@@ -130,7 +130,7 @@ test('what the buffer is handed is the row, field by field, with its stamps', as
 // The letter is then the only place where the row is.
 test('a row that is refused again before its letter is removed keeps the letter', async () => {
   await putLetters(tasks, [0, 1].map(rowOf))
-  const { service } = serviceOn({ takeIn: () => putLetters(tasks, [rowOf(1)]) })
+  const { service } = serviceOn({ takeIn: async () => void (await putLetters(tasks, [rowOf(1)])) })
   expect(await service.replay({}, { dryRun: false })).toEqual({ matched: 2, replayed: 2, refused: 1 })
   expect(await store.listDeadLetters({}, { limit: 10 })).toMatchObject([
     { row: { key: ['s', 't-1'] }, attempts: 2 },

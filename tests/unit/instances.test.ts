@@ -22,6 +22,7 @@ function registry(instanceId = 'one', more: Partial<RegistryOptions> = {}) {
   return createInstanceRegistry({
     coordination: store.backend.coordination!,
     instanceId,
+    volume: 'volume',
     version: '1.2.3',
     bufferedRows: () => bufferedRows,
     log: { debug: log, info: log, warn: log, error: log },
@@ -112,6 +113,90 @@ test('a number that the journal knows will do until the first contact, which giv
   one.assume(17)
   expect(one.number()).toBe(1)
   one.stop()
+})
+
+describe('two processes under one INSTANCE_ID', () => {
+  const TAKEN = /^ANOTHER LIVE PROCESS HAS THIS INSTANCE_ID/
+  const told = () => logs.filter((message) => TAKEN.test(message)).length
+  const expire = () => store.execute('UPDATE instance_holders SET expires_at = expires_at - 60000')
+
+  test('on two volumes: the later one says so loudly once, has no number, and gives no sign, until the other is dead', async () => {
+    const one = registry('one')
+    await one.register()
+    const other = registry('one', { volume: 'another volume', version: 'other' })
+    await other.register()
+    expect([other.isTaken(), other.registered(), told()]).toEqual([true, false, 1])
+    other.start()
+    await pass(3000)
+    expect([other.isTaken(), told(), one.isTaken()]).toEqual([true, 1, false])
+    expect((await rows())[0]).toMatchObject({ version: '1.2.3' })
+    await expire()
+    await pass(1000)
+    expect([other.isTaken(), other.number()]).toEqual([false, 0])
+    expect((await rows())[0]).toMatchObject({ version: 'other' })
+    other.stop()
+  })
+
+  test('on one volume: the one that starts is the instance, restarted, and does not wait', async () => {
+    const killed = registry('one')
+    await killed.register()
+    const one = registry('one')
+    await one.register()
+    expect([one.isTaken(), one.number(), told()]).toEqual([false, 0, 0])
+  })
+
+  test('on copies of a volume: the earlier one finds the later at its next sign, and does not take the place back while that lives', async () => {
+    const one = registry('one')
+    await one.register()
+    one.start()
+    const copy = registry('one')
+    await copy.register()
+    await pass(1000)
+    expect([one.isTaken(), copy.isTaken(), told()]).toEqual([true, false, 1])
+    await pass(3000)
+    expect([one.isTaken(), copy.isTaken(), told()]).toEqual([true, false, 1])
+    // It leaves the instance to the other: nothing of that is signed off, and no request is answered for it.
+    await one.signOff()
+    expect((await rows())[0]).toMatchObject({ state: 'live' })
+    one.stop()
+  })
+
+  test('after an orderly end: the next one does not wait, wherever it is', async () => {
+    const one = registry('one')
+    await one.register()
+    await one.signOff()
+    const next = registry('one', { volume: 'another volume' })
+    await next.register()
+    expect([next.isTaken(), told()]).toEqual([false, 0])
+  })
+
+  test('one that was cut off for long, and whose place nobody took, goes on', async () => {
+    const one = registry('one')
+    await one.register()
+    one.start()
+    await expire()
+    await pass(1000)
+    expect([one.isTaken(), told()]).toEqual([false, 0])
+    one.stop()
+  })
+
+  test('the one that waits answers no request to store what the instance holds', async () => {
+    await registry('one').register()
+    let flushes = 0
+    const other = registry('one', {
+      volume: 'another volume',
+      flush: async () => {
+        flushes++
+        return { written: {}, ok: true }
+      },
+    })
+    await other.register()
+    other.start()
+    await store.backend.coordination!.requestFlush('two')
+    await pass(2000)
+    expect(flushes).toBe(0)
+    other.stop()
+  })
 })
 
 describe('asked by another to store what it holds', () => {

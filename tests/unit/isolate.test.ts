@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
 import { BackendError, type FailureKind } from '../../src/backends/backend.ts'
-import { writeIsolating } from '../../src/backends/sql/isolate.ts'
+import { newIsolation, writeIsolating } from '../../src/backends/sql/isolate.ts'
 
 const failure = (kind: FailureKind, code = '1') => new BackendError(kind, code, `${kind} ${code}`)
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n)
@@ -148,6 +148,58 @@ describe('a failure with a number that nobody lists', () => {
       const thrown = await thrownBy(writeIsolating(numbers(count), sink.write))
       expect(thrown).toMatchObject({ kind: 'outage', code: '9999', cause: expect.any(BackendError) })
     }
+  })
+
+  test('is found to hit all alike once; from then on a handful of statements tell, until a row is stored', async () => {
+    const isolation = newIsolation()
+    let isBroken = true
+    const sink = writer(() => (isBroken ? failure('unknown', '9999') : null))
+    const statementsOf = async (rows: readonly number[]) => {
+      const before = sink.statements()
+      const thrown = await thrownBy(writeIsolating(rows, sink.write, isolation))
+      if (isBroken) expect(thrown).toMatchObject({ kind: 'outage', code: '9999' })
+      return sink.statements() - before
+    }
+    expect(await statementsOf(numbers(1000))).toBe(1999)
+    for (let round = 0; round < 5; round++) expect(await statementsOf(numbers(1000))).toBeLessThanOrEqual(5)
+    expect(await statementsOf([0])).toBeLessThanOrEqual(2)
+    isBroken = false
+    expect(await statementsOf(numbers(1000))).toBe(1)
+    isBroken = true
+    expect(await statementsOf(numbers(10))).toBe(19)
+  })
+
+  test('that hit a bad row alone, which waits, does not hold up the good ones that come later', async () => {
+    const isolation = newIsolation()
+    const sink = writer((rows) => (rows.includes(0) ? failure('unknown', '9999') : null))
+    for (let round = 0; round < 3; round++) {
+      expect(await thrownBy(writeIsolating([0], sink.write, isolation))).toMatchObject({ kind: 'outage' })
+    }
+    const { refused } = await writeIsolating(numbers(100), sink.write, isolation)
+    expect(refused.map(({ index }) => index)).toEqual([0])
+    expect(new Set(sink.stored)).toEqual(new Set(numbers(100).slice(1)))
+  })
+
+  test('that hits nearly all rows holds up the others for some rounds at most', async () => {
+    const isolation = newIsolation()
+    let good = -1
+    const sink = writer((rows) => (rows.length > 1 || rows[0] !== good ? failure('unknown', '9999') : null))
+    const outage = () => thrownBy(writeIsolating(numbers(40), sink.write, isolation))
+    expect(await outage()).toMatchObject({ kind: 'outage' })
+    good = 17
+    let rounds = 0
+    while ((await outage()) !== null) expect(++rounds).toBeLessThan(40 / 4)
+    expect(sink.stored).toContain(good)
+  })
+
+  test('and then another one: all is looked through again', async () => {
+    const isolation = newIsolation()
+    let code = '9999'
+    const sink = writer((rows) => (rows.includes(3) || code === '9999' ? failure('unknown', code) : null))
+    expect(await thrownBy(writeIsolating(numbers(8), sink.write, isolation))).toMatchObject({ code: '9999' })
+    code = '8888'
+    const { refused } = await writeIsolating(numbers(8), sink.write, isolation)
+    expect(refused.map((one) => [one.index, one.code])).toEqual([[3, '8888']])
   })
 
   test('is an outage also beside rows that were refused by a known one, as long as none was stored', async () => {

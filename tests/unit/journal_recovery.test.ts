@@ -278,6 +278,39 @@ describe('the journals of others', () => {
     await recovery.stop()
   })
 
+  test('bring what they have lost along: it is counted here, once, and theirs is zero', async () => {
+    const counts = { [tasks.name]: { ...emptyCounts(), accepted: 7, lost: 5 } }
+    const dead = journalWith('dead', many(2), { counts })
+    const { under, own, recovery } = await open({ others: [dead] })
+    await pass(400)
+    expect(dead.state().counts[tasks.name]).toMatchObject({ accepted: 7, lost: 0, transferred_out: 7 })
+    for (let round = 0; round < 3; round++) {
+      expect(under.told).toMatchObject({ transferred_in: 7, lost: 5 })
+      expect(own.state().counts[tasks.name]).toMatchObject({ transferred_in: 7, lost: 5 })
+      await pass(30_000, 10_000)
+    }
+    expect(under.imbalance()).toBe(0)
+    expect([dead.violations, own.violations]).toEqual([[], []])
+    await recovery.stop()
+  })
+
+  test('keep the count of what they have lost until it is safe here', async () => {
+    const counts = { [tasks.name]: { ...emptyCounts(), accepted: 5, lost: 5 } }
+    const dead = journalWith('dead', [], { counts })
+    const { under, own, recovery } = setUp({ others: [dead] })
+    await recovery.open(() => undefined)
+    own.always('failed')
+    recovery.start()
+    await pass(400)
+    expect(dead.state().counts[tasks.name]).toMatchObject({ lost: 5 })
+    own.always(null)
+    under.ledger.note(tasks, {})
+    await pass(60_000, 10_000)
+    expect(dead.state().counts[tasks.name]).toMatchObject({ lost: 0 })
+    expect(own.state().counts[tasks.name]).toMatchObject({ transferred_in: 5, lost: 5 })
+    await recovery.stop()
+  })
+
   test('of living instances are left alone, and looked at again', async () => {
     const living = journalWith('living', many(2))
     living.open()

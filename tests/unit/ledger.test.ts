@@ -390,6 +390,48 @@ describe('the journal', () => {
     expect(journal.violations).toEqual([])
   })
 
+  /** A buffer that so many rows wait in, with its timer; each record counts as a megabyte. */
+  async function peakOf(rows: number) {
+    const under = createBufferUnderTest()
+    under.buffer.start()
+    await under.buffer.accept(tasks, accepted(Array.from({ length: rows }, (_, n) => task(`t-${n}`))))
+    return under
+  }
+  async function ticks(count: number): Promise<void> {
+    for (let n = 0; n < count; n++) {
+      jest.advanceTimersByTime(30_000)
+      await settle()
+    }
+  }
+
+  test('gives the room of a peak back once it is empty, and nothing was written for a while', async () => {
+    const under = await peakOf(70)
+    const { buffer, journal, ledger, store } = under
+    await ticks(4)
+    expect(journal!.shrinks()).toBe(0)
+    store.open()
+    await buffer.flush()
+    expect(buffer.status().rows).toBe(0)
+    await ticks(1)
+    expect(journal!.shrinks()).toBe(0) // a moment ago it was written to
+    await ticks(1)
+    expect([journal!.shrinks(), ledger.status().sizeBytes]).toEqual([1, 0])
+    await ticks(3)
+    expect(journal!.shrinks()).toBe(1)
+    await buffer.accept(tasks, accepted([task('a')]))
+    expectJournalled(under)
+    buffer.stop()
+  })
+
+  test('keeps the room that it uses every day', async () => {
+    const { buffer, journal, store } = await peakOf(50)
+    store.open()
+    await buffer.flush()
+    await ticks(4)
+    expect([buffer.status().rows, journal!.shrinks()]).toEqual([0, 0])
+    buffer.stop()
+  })
+
   test('that is closed was given what was owed, and takes nothing more', async () => {
     const { buffer, ledger, journal, store } = createBufferUnderTest()
     await buffer.accept(tasks, accepted([task('a')]))

@@ -78,6 +78,25 @@ describe('refused rows beyond what dead letters may be kept', () => {
     expect(buffer.status().rows).toBe(1)
   })
 
+  test('that are too large for a dead letter stay as well, and the rest of their chunk is done with', async () => {
+    const under = createBufferUnderTest()
+    const { buffer, letters, neighbours, store } = under
+    neighbours.refuseLetters(({ row }) => row.key[1] === 't-1')
+    await buffer.accept(tasks, accepted([...batch(3), ...batch(2, 'other')]))
+    const report = await flushRefusing(under, (key) => key.startsWith('s/'))
+    expect(report).toMatchObject({ failure: null, written: 2, refused: 2 })
+    expect(letters.map(({ row }) => keyText(row.key)).toSorted()).toEqual(['s/t-0', 's/t-2'])
+    expect([parked(under), buffer.status().rows, under.imbalance()]).toEqual([1, 1, 0])
+    expectJournalled(under)
+    // It is tried again by the timer alone, and stored once its store takes it.
+    store.open()
+    buffer.start()
+    await tick()
+    buffer.stop()
+    expect([parked(under), buffer.status().rows, under.imbalance()]).toEqual([0, 0, 0])
+    expectJournalled(under)
+  })
+
   test('in all, whatever the session', async () => {
     const under = createBufferUnderTest({ config: { max_dead_letters: 4 } })
     await under.buffer.accept(tasks, accepted([...batch(3, 'a'), ...batch(3, 'b')]))

@@ -4,6 +4,7 @@ import { MySqlDialect } from 'drizzle-orm/mysql-core'
 import { drizzle } from 'drizzle-orm/mysql2'
 import mysql from 'mysql2/promise'
 import { withDeadline } from '../../lib/retry.ts'
+import type { Secret } from '../../lib/secret.ts'
 import { BackendError } from '../backend.ts'
 import type { SqlSession } from '../sql/codec.ts'
 import { repeatingConflicts } from './conflicts.ts'
@@ -13,7 +14,7 @@ export interface MysqlConfig {
   host: string
   port: number
   user: string
-  password: string
+  password: Secret
   database: string
   pool_size: number
   /** Seconds. */
@@ -48,7 +49,7 @@ export function openPool(config: MysqlConfig) {
     host: config.host,
     port: config.port,
     user: config.user,
-    password: config.password,
+    password: config.password.reveal(),
     database: config.database,
     connectTimeout: config.connect_timeout * 1000,
     charset: 'utf8mb4',

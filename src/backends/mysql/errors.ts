@@ -1,4 +1,4 @@
-/** What a failure of MySQL, MariaDB or TiDB is, by its number. Message texts are never read. */
+/** What a failure of MySQL, MariaDB or TiDB is, by its number. Message texts are never read, and shown only where they are known. */
 import { BackendError, type FailureKind } from '../backend.ts'
 
 const CONFLICTS = [
@@ -65,6 +65,33 @@ const TOO_LARGE = [
   8004, // TiDB: transaction too large
 ]
 
+/** Any text: TiDB uses it for whatever has no number. */
+const UNKNOWN_ERROR = 1105
+
+/** Numbers whose message names at most a table, a column or an account. The others may quote a row or a statement. */
+const PLAIN = new Set([
+  ...OUTAGES.filter((number) => number !== UNKNOWN_ERROR),
+  ...TOO_LARGE,
+  1020,
+  1205,
+  1213,
+  1048,
+  1118,
+  1264,
+  1265,
+  1364,
+  1406,
+  3819,
+  4025,
+  1050, // what a migration may meet
+  1051,
+  1054,
+  1060,
+  1061,
+  1071,
+  1091,
+])
+
 const KINDS = new Map<number, FailureKind>([
   ...OUTAGES.map((number) => [number, 'outage'] as const),
   ...CONFLICTS.map((number) => [number, 'conflict'] as const),
@@ -84,6 +111,7 @@ export function toBackendError(error: unknown): BackendError {
   const { errno, code, sqlState } = error as DriverError
   const message = error instanceof Error ? error.message : String(error)
   if (sqlState === undefined || errno === undefined)
-    return new BackendError('outage', code ?? 'CONNECTION', message, error)
-  return new BackendError(KINDS.get(errno) ?? 'unknown', String(errno), message, error)
+    return new BackendError('outage', code ?? 'CONNECTION', message)
+  const shown = PLAIN.has(errno) ? message : `error ${errno} of the server`
+  return new BackendError(KINDS.get(errno) ?? 'unknown', String(errno), shown, { words: message })
 }

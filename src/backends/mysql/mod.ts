@@ -4,16 +4,18 @@ import mysql from 'mysql2/promise'
 import bootstrap from '../../../sql/mysql/0000_coordination.sql' with { type: 'text' }
 import translation from '../../../sql/mysql/0001_translation.sql' with { type: 'text' }
 import instanceFlushes from '../../../sql/mysql/0002_instance_flushes.sql' with { type: 'text' }
+import instanceHolders from '../../../sql/mysql/0003_instance_holders.sql' with { type: 'text' }
 import migrationPut from '../../../sql/mysql/migration_put.sql' with { type: 'text' }
 import migrationsApplied from '../../../sql/mysql/migrations_applied.sql' with { type: 'text' }
 import migrationsCreate from '../../../sql/mysql/migrations_create.sql' with { type: 'text' }
 import type { Collection } from '../../collections/definition.ts'
+import type { Row } from '../../collections/row.ts'
 import { messageOf } from '../../lib/errors.ts'
 import { pause, withDeadline } from '../../lib/retry.ts'
 import { type Backend, BackendError, type RecordStore, type Snapshot } from '../backend.ts'
 import type { Coordination } from '../coordination.ts'
 import { createCoordination } from '../sql/coordination.ts'
-import { writeIsolating } from '../sql/isolate.ts'
+import { type Isolation, newIsolation, writeIsolating } from '../sql/isolate.ts'
 import { migrate } from '../sql/migrate.ts'
 import { createReader } from '../sql/reader.ts'
 import { conditions, table } from '../sql/select.ts'
@@ -47,22 +49,23 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
   const writeTimeoutMs = config.statement_timeout * 1000
   const session = pool.session(readTimeoutMs)
   const writing = pool.session(writeTimeoutMs)
+  let packetBytes = DEFAULT_PACKET_BYTES
   const coordination: Coordination = {
     ...createCoordination({
       dialect: mysqlDialect,
       session,
       texts: coordinationTexts,
       firstInstanceNumber: 1,
+      maxStatementBytes: () => packetBytes,
     }),
     putTombstoneIfUnchanged: tombstoneIfUnchanged(pool, readTimeoutMs),
   }
-  const upserts = new Map<string, WriteUpsert>()
-  let packetBytes = DEFAULT_PACKET_BYTES
+  const upserts = new Map<string, { write: WriteUpsert; isolation: Isolation }>()
 
-  function writerOf(collection: Collection): WriteUpsert {
+  function upsertInto(collection: Collection) {
     let known = upserts.get(collection.name)
     if (!known) {
-      known = upsertOf(collection)
+      known = { write: upsertOf(collection), isolation: newIsolation() }
       upserts.set(collection.name, known)
     }
     return known
@@ -84,14 +87,15 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
     },
 
     write(collection, rows) {
-      const writeUpsert = writerOf(collection)
-      return writeIsolating(rows, async (part) => {
-        const text = await writeUpsert(part)
+      const { write, isolation } = upsertInto(collection)
+      const writePart = async (part: readonly Row[]) => {
+        const text = await write(part)
         assertFits(text)
         // As a value of its own, so that the driver doesn't look through it for placeholders.
         const statement = { sql: '?', values: [mysql.raw(text)] }
         await pool.lend(writeTimeoutMs, (connection) => connection.query(statement))
-      })
+      }
+      return writeIsolating(rows, writePart, isolation)
     },
 
     async estimate(collection, filters) {
@@ -164,6 +168,7 @@ export function openMysql({ name, config, owner, readTimeoutMs }: MysqlOptions):
               },
             },
             { name: '0002_instance_flushes', text: instanceFlushes },
+            { name: '0003_instance_holders', text: instanceHolders },
           ],
           texts: { applied: migrationsApplied, put: migrationPut },
           owner,

@@ -8,10 +8,13 @@ import fact_put from '../../../sql/mysql/fact_put.sql' with { type: 'text' }
 import instance_dismiss from '../../../sql/mysql/instance_dismiss.sql' with { type: 'text' }
 import instance_flush_wanted from '../../../sql/mysql/instance_flush_wanted.sql' with { type: 'text' }
 import instance_forget from '../../../sql/mysql/instance_forget.sql' with { type: 'text' }
+import instance_hold from '../../../sql/mysql/instance_hold.sql' with { type: 'text' }
+import instance_holder from '../../../sql/mysql/instance_holder.sql' with { type: 'text' }
 import instance_insert from '../../../sql/mysql/instance_insert.sql' with { type: 'text' }
 import instance_list from '../../../sql/mysql/instance_list.sql' with { type: 'text' }
 import instance_number from '../../../sql/mysql/instance_number.sql' with { type: 'text' }
 import instance_numbers from '../../../sql/mysql/instance_numbers.sql' with { type: 'text' }
+import instance_release from '../../../sql/mysql/instance_release.sql' with { type: 'text' }
 import instance_report_flush from '../../../sql/mysql/instance_report_flush.sql' with { type: 'text' }
 import instance_request_flush from '../../../sql/mysql/instance_request_flush.sql' with { type: 'text' }
 import instance_restart from '../../../sql/mysql/instance_restart.sql' with { type: 'text' }
@@ -43,6 +46,9 @@ export const coordinationTexts: CoordinationTexts = {
   instance_insert,
   instance_restart,
   instance_touch,
+  instance_hold,
+  instance_holder,
+  instance_release,
   instance_forget,
   instance_dismiss,
   instance_sign_off,

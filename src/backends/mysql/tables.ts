@@ -153,6 +153,13 @@ export const instanceFlushes = mysqlTable('instance_flushes', {
   report: varchar('report', { length: 1024 }).notNull(),
 })
 
+export const instanceHolders = mysqlTable('instance_holders', {
+  instance_id: varchar('instance_id', { length: 64 }).primaryKey(),
+  volume: varchar('volume', { length: 64 }).notNull(),
+  token: varchar('token', { length: 64 }).notNull(),
+  expires_at: millis('expires_at').notNull(),
+})
+
 export const facts = mysqlTable('facts', {
   name: varchar('name', { length: 64 }).primaryKey(),
   json: longtext('json').notNull(),

@@ -33,6 +33,8 @@ interface CoordinationOptions {
   texts: CoordinationTexts
   /** The least number that is given out; 0 is kept for an embedded store, which has one instance only. */
   firstInstanceNumber: number
+  /** What a statement may have, written out; none where that does not matter. */
+  maxStatementBytes?(): number
 }
 
 export function createCoordination({
@@ -40,6 +42,7 @@ export function createCoordination({
   session,
   texts,
   firstInstanceNumber,
+  maxStatementBytes,
 }: CoordinationOptions): Coordination {
   const sql = statements(texts)
   const now = async () => Number((await session.all(sql.clock_read()))[0]?.[0])
@@ -47,7 +50,7 @@ export function createCoordination({
   return {
     ...createInstances({ session, sql, now, firstInstanceNumber }),
     ...createTombstones({ dialect, session, sql }),
-    ...createDeadLetters({ dialect, session, sql, texts }),
+    ...createDeadLetters({ dialect, session, sql, texts, ...(maxStatementBytes && { maxStatementBytes }) }),
     now,
 
     // Who holds it is read after the commit: the statement affects a row either way, and on Galera it may be

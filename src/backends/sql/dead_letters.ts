@@ -3,8 +3,10 @@ import { sql as drizzle, type SQL } from 'drizzle-orm'
 import type { Value } from '../../collections/definition.ts'
 import { newestStamp, packStamps, unpackStamps } from '../../collections/row.ts'
 import { uuidv7 } from '../../lib/ids.ts'
+import { BackendError } from '../backend.ts'
 import type { DeadLetter, DeadLetters, LetterFilter, StoredLetter } from '../coordination.ts'
 import type { Dialect, SqlSession } from './codec.ts'
+import { writeIsolating } from './isolate.ts'
 import { type Statements, statement } from './statement.ts'
 
 export type DeadLetterTexts = Record<'dead_letter_put' | 'dead_letter_delete_group', string>
@@ -14,29 +16,55 @@ interface DeadLettersOptions {
   session: SqlSession
   sql: Statements<DeadLetterTexts>
   texts: DeadLetterTexts
+  /** What a statement may have, written out; none where that does not matter. */
+  maxStatementBytes?(): number
 }
 
 const REASON_CHARS = 1024
 /** A statement has to fit into a packet, and its parameters into what SQLite takes. */
 const LETTERS_A_STATEMENT = 200
 const CHARS_A_STATEMENT = 1024 * 1024
+/** More than a letter has beside its record, written out, and a statement beside its letters. */
+const CHARS_BESIDE = 4096
 const COLUMNS =
   'id, collection, record_key, record, stamps, accepted_at, error_code, reason, failed_at, attempts'
 
-export function createDeadLetters({ dialect, session, sql, texts }: DeadLettersOptions): DeadLetters {
+export function createDeadLetters({
+  dialect,
+  session,
+  sql,
+  texts,
+  maxStatementBytes,
+}: DeadLettersOptions): DeadLetters {
+  /** A server cuts the connection in the middle of what is too large, which looks like an outage. */
+  function assertFits(rows: readonly LetterRow[]): void {
+    if (!maxStatementBytes) return
+    const bytes = rows.reduce((sum, { chars }) => sum + chars, CHARS_BESIDE)
+    if (bytes > maxStatementBytes())
+      throw new BackendError('too_large', 'LETTER_SIZE', 'larger than the store takes at once')
+  }
+
+  async function put(rows: readonly LetterRow[]): Promise<void> {
+    assertFits(rows)
+    await session.run(
+      putMany(
+        texts.dead_letter_put,
+        rows.map(({ columns }) => columns),
+      ),
+    )
+  }
+
   return {
     async putDeadLetters(letters) {
       const rows = letters.map((letter) => columnsOf(dialect, letter))
       // In the order of their keys, so that parallel statements don't deadlock; equal keys stay in theirs.
       rows.sort((a, b) => compare(a.collection, b.collection) || compare(a.recordKey, b.recordKey))
+      const unfit: DeadLetter[] = []
       for (const chunk of chunks(rows)) {
-        await session.run(
-          putMany(
-            texts.dead_letter_put,
-            chunk.map(({ columns }) => columns),
-          ),
-        )
+        const { refused } = await writeIsolating(chunk, put)
+        for (const { index } of refused) unfit.push(chunk[index]!.letter)
       }
+      return unfit
     },
     async countDeadLetters(filter) {
       return Number((await session.all(countLetters(dialect, filter)))[0]?.[0])
@@ -69,20 +97,24 @@ export function createDeadLetters({ dialect, session, sql, texts }: DeadLettersO
 }
 
 interface LetterRow {
+  letter: DeadLetter
   collection: string
   recordKey: string
+  /** Written out, at most. */
   chars: number
   /** In the order of the statement's parameters. */
   columns: unknown[]
 }
 
-function columnsOf(dialect: Dialect, { collection, row, code, reason }: DeadLetter): LetterRow {
+function columnsOf(dialect: Dialect, letter: DeadLetter): LetterRow {
+  const { collection, row, code, reason } = letter
   const recordKey = JSON.stringify(row.key)
   const record = asciiJson(row.values.map((value) => (value === undefined ? [] : [value])))
   return {
+    letter,
     collection,
     recordKey,
-    chars: record.length + recordKey.length + REASON_CHARS,
+    chars: writtenChars(record) + CHARS_BESIDE,
     columns: [
       collection,
       recordKey,
@@ -97,6 +129,15 @@ function columnsOf(dialect: Dialect, { collection, row, code, reason }: DeadLett
     ],
   }
 }
+
+/** The driver puts a backslash before each of these. */
+function writtenChars(text: string): number {
+  let chars = text.length
+  for (let i = 0; i < text.length; i++) if (ESCAPED.has(text.charCodeAt(i))) chars++
+  return chars
+}
+
+const ESCAPED = new Set([...`"'\\`].map((char) => char.charCodeAt(0)))
 
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 

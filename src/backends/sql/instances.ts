@@ -11,6 +11,9 @@ export type InstanceTexts = Record<
   | 'instance_insert'
   | 'instance_restart'
   | 'instance_touch'
+  | 'instance_hold'
+  | 'instance_holder'
+  | 'instance_release'
   | 'instance_forget'
   | 'instance_dismiss'
   | 'instance_sign_off'
@@ -67,6 +70,15 @@ export function createInstances({ session, sql, now, firstInstanceNumber }: Inst
     },
     async touchInstance({ instanceId, state, bufferedRows }) {
       return (await session.run(sql.instance_touch(state, bufferedRows, instanceId))) > 0
+    },
+    // Who it is, is read after the commit: what an upsert affects tells nothing.
+    async holdInstance({ instanceId, volume, token }, { ttlMs, hasStarted }) {
+      await session.run(sql.instance_hold(instanceId, volume, token, ttlMs, hasStarted ? volume : ''))
+      const [holder] = await session.all(sql.instance_holder(instanceId))
+      return holder?.[0] === token
+    },
+    async releaseInstance({ instanceId, token }) {
+      await session.run(sql.instance_release(instanceId, token))
     },
     async signOffInstance(instanceId) {
       await session.run(sql.instance_sign_off(instanceId))

@@ -8,6 +8,9 @@ const KINDS: Record<number, FailureKind> = {
   25: 'refused', // RANGE
 }
 
+/** SQLite's own messages name tables and columns alone; a trigger's may say anything. */
+const TRIGGER = 'SQLITE_CONSTRAINT_TRIGGER'
+
 /** Everything else (busy, locked, full, read-only, I/O, corrupt, can't open) is an outage of the store, never the row's fault. */
 export function toBackendError(error: unknown): BackendError {
   if (error instanceof BackendError) return error
@@ -18,7 +21,7 @@ export function toBackendError(error: unknown): BackendError {
   return new BackendError(
     (primary !== undefined && KINDS[primary]) || 'outage',
     code ?? String(errno ?? 'SQLITE'),
-    message,
-    error,
+    code === TRIGGER ? 'refused by a trigger' : message,
+    { words: message },
   )
 }

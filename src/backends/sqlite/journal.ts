@@ -7,8 +7,10 @@ import {
   JournalError,
   type JournalRecord,
   type JournalStore,
+  type OpenedJournal,
 } from '../../buffer/journal.ts'
 import { messageOf } from '../../lib/errors.ts'
+import { atOnce, turnByTurn } from '../../lib/turns.ts'
 import { type JournalFile, ROWS_A_PUT } from './journal_file.ts'
 import type { Mark } from './journal_mark.ts'
 import { codeOf, type Durability, FULL, markPath, openJournal, sizeOf } from './journal_open.ts'
@@ -57,6 +59,21 @@ function createJournal({
   const encoder = createRecordEncoder()
   const reserve = createReserve(path)
   let opened: Opened | null = null
+  let isOpening = false
+
+  function* opening(): Generator<void, OpenedJournal> {
+    if (opened || isOpening) throw new JournalError('locked', `${path} is open already`)
+    isOpening = true
+    try {
+      const { file, mark, state, records, lastId, lostRows, faults } = yield* openJournal(path, durability)
+      const { commit, ...known } = state
+      opened = { file, mark, commit }
+      reserve.restore()
+      return { state: known, records, lastId: Math.max(lastId, known.lastId), lostRows, faults }
+    } finally {
+      isOpening = false
+    }
+  }
 
   function using(): Opened {
     if (!opened) throw new JournalError('failed', `${path} is not open`)
@@ -106,14 +123,8 @@ function createJournal({
   return {
     instanceId,
 
-    open() {
-      if (opened) throw new JournalError('locked', `${path} is open already`)
-      const { file, mark, state, records, lastId, lostRows, faults } = openJournal(path, durability)
-      const { commit, ...known } = state
-      opened = { file, mark, commit }
-      reserve.restore()
-      return { state: known, records, lastId: Math.max(lastId, known.lastId), lostRows, faults }
-    },
+    open: () => atOnce(opening()),
+    openInTurns: () => turnByTurn(opening()),
 
     commit({ put, remove, state }: JournalChange) {
       const { file, mark, commit } = using()
@@ -151,6 +162,14 @@ function createJournal({
         }
       }
       return records
+    },
+
+    shrink() {
+      try {
+        using().file.vacuum()
+      } catch (error) {
+        throw failureOf(error, path)
+      }
     },
 
     sizeBytes: () => sizeOf(path) + sizeOf(`${path}-wal`) + sizeOf(markPath(path)),

@@ -33,6 +33,8 @@ export interface JournalFile {
   state(): NumberedState | null
   /** Moves the log into the file, and gives its room back. */
   checkpoint(): void
+  /** Leaves nothing but what is there; what it costs is the giving back, some 50 ms for 100 MiB. */
+  vacuum(): void
   /** All or nothing: what is thrown inside is thrown again, with nothing changed. */
   transaction(work: () => void): void
   close(): void
@@ -59,6 +61,10 @@ export function journalFile(client: Database): JournalFile {
       putState!.run(line)
     },
     checkpoint() {
+      client.run('PRAGMA wal_checkpoint(TRUNCATE)')
+    },
+    vacuum() {
+      client.run('VACUUM')
       client.run('PRAGMA wal_checkpoint(TRUNCATE)')
     },
     get: (id) => (get!.values(id)[0]?.[0] as Uint8Array | undefined) ?? null,
@@ -94,8 +100,8 @@ export interface Scan {
   fault: string | null
 }
 
-/** Reads every record once, a page at a time, and checks it. */
-export function scan(file: JournalFile): Scan {
+/** Reads every record once, a page at a time, and checks it; yields after each. */
+export function* scan(file: JournalFile): Generator<void, Scan> {
   const readable = new Map<string, number>()
   let records = 0
   let damaged = 0
@@ -114,6 +120,7 @@ export function scan(file: JournalFile): Scan {
       records++
       readable.set(head.collection, (readable.get(head.collection) ?? 0) + 1)
     }
+    yield
   }
   return { records, lastId, readable, fault: damaged === 0 ? null : `${damaged} records are damaged` }
 }

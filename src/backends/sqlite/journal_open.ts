@@ -50,7 +50,8 @@ export interface InUse extends OpenedJournal {
   mark: Mark
 }
 
-export function openJournal(path: string, durability: Durability): InUse {
+/** Yields wherever others may go first; SQLite's own check of the file is one piece. */
+export function* openJournal(path: string, durability: Durability): Generator<void, InUse> {
   const nowMs = Date.now()
   let looked: Look | null = null
   let mark: Mark | null = null
@@ -59,7 +60,7 @@ export function openJournal(path: string, durability: Durability): InUse {
     accessSync(dirname(path), may.W_OK)
     if (existsSync(path)) accessSync(path, may.R_OK | may.W_OK)
     finishSalvage(path, nowMs)
-    looked = look(path)
+    looked = yield* look(path)
     mark = openMark(markPath(path)) // not before: somebody else may be writing it
     const { state, scan: found, file } = looked
     const isBehind = state !== null && mark.found !== null && mark.found.commit > state.commit
@@ -107,7 +108,7 @@ interface Look {
 }
 
 /** Takes the lock and checks everything. What is wrong with a file stays as it is, its log too. */
-function look(path: string): Look {
+function* look(path: string): Generator<void, Look> {
   const damaged = { file: null, scan: null, state: null, isNew: false }
   // SQLite would delete the log of an empty file, and all that is in it.
   if (sizeOf(path) === 0 && sizeOf(`${path}-wal`) > 0) {
@@ -138,7 +139,7 @@ function look(path: string): Look {
     const fault = faultOf(client)
     if (fault !== null) return { ...damaged, fault, close }
     file = journalFile(client)
-    const found = scan(file)
+    const found = yield* scan(file)
     const state = file.state()
     return {
       file,

@@ -8,6 +8,7 @@ import { dirname } from 'node:path'
 import { heldBy, type JournalRecord } from '../../buffer/journal.ts'
 import { merge, newestStamp } from '../../collections/row.ts'
 import { ABSENT, laterOf, type Stamp } from '../../collections/stamp.ts'
+import { atOnce } from '../../lib/turns.ts'
 import { connect, createTables, type JournalFile, journalFile, type Scan, scan } from './journal_file.ts'
 import { cellsOf, childrenOf, isInterior, openPages, type Pages } from './journal_pages.ts'
 import { createRecordEncoder, decodeRecord } from './journal_record.ts'
@@ -46,7 +47,7 @@ export function salvage({ path, release, mark, nowMs }: SalvageOptions): Salvage
     const salvaged = fill(unfinishedPath(path), (file) => {
       const state = newestState(pages)
       const strays = gather(pages, file, state)
-      const found = scan(file)
+      const found = atOnce(scan(file)) // within a transaction
       const settled = settle({ state, mark, readable: found.readable, strays })
       settled.state.commit++
       if (!state && !mark) settled.state.highWater = newestIn(file)

@@ -3,6 +3,7 @@ import { sql } from 'drizzle-orm'
 import bootstrap from '../../../sql/sqlite/0000_coordination.sql' with { type: 'text' }
 import translation from '../../../sql/sqlite/0001_translation.sql' with { type: 'text' }
 import instanceFlushes from '../../../sql/sqlite/0002_instance_flushes.sql' with { type: 'text' }
+import instanceHolders from '../../../sql/sqlite/0003_instance_holders.sql' with { type: 'text' }
 import migrationPut from '../../../sql/sqlite/migration_put.sql' with { type: 'text' }
 import migrationsApplied from '../../../sql/sqlite/migrations_applied.sql' with { type: 'text' }
 import migrationsCreate from '../../../sql/sqlite/migrations_create.sql' with { type: 'text' }
@@ -151,6 +152,7 @@ export function openSqlite({ name, config, owner }: SqliteOptions): Backend {
         migrations: [
           { name: '0001_translation', text: translation },
           { name: '0002_instance_flushes', text: instanceFlushes },
+          { name: '0003_instance_holders', text: instanceHolders },
         ],
         texts: { applied: migrationsApplied, put: migrationPut },
         owner,

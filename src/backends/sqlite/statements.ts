@@ -8,10 +8,13 @@ import fact_put from '../../../sql/sqlite/fact_put.sql' with { type: 'text' }
 import instance_dismiss from '../../../sql/sqlite/instance_dismiss.sql' with { type: 'text' }
 import instance_flush_wanted from '../../../sql/sqlite/instance_flush_wanted.sql' with { type: 'text' }
 import instance_forget from '../../../sql/sqlite/instance_forget.sql' with { type: 'text' }
+import instance_hold from '../../../sql/sqlite/instance_hold.sql' with { type: 'text' }
+import instance_holder from '../../../sql/sqlite/instance_holder.sql' with { type: 'text' }
 import instance_insert from '../../../sql/sqlite/instance_insert.sql' with { type: 'text' }
 import instance_list from '../../../sql/sqlite/instance_list.sql' with { type: 'text' }
 import instance_number from '../../../sql/sqlite/instance_number.sql' with { type: 'text' }
 import instance_numbers from '../../../sql/sqlite/instance_numbers.sql' with { type: 'text' }
+import instance_release from '../../../sql/sqlite/instance_release.sql' with { type: 'text' }
 import instance_report_flush from '../../../sql/sqlite/instance_report_flush.sql' with { type: 'text' }
 import instance_request_flush from '../../../sql/sqlite/instance_request_flush.sql' with { type: 'text' }
 import instance_restart from '../../../sql/sqlite/instance_restart.sql' with { type: 'text' }
@@ -43,6 +46,9 @@ export const coordinationTexts: CoordinationTexts = {
   instance_insert,
   instance_restart,
   instance_touch,
+  instance_hold,
+  instance_holder,
+  instance_release,
   instance_forget,
   instance_dismiss,
   instance_sign_off,
