@@ -140,6 +140,10 @@ log.info('listening', {
 for (const name of NOT_YET) {
   if (process.env[name]) log.warn('this variable has no effect in this version', { meta: { name } })
 }
+for (const name of ['API_KEYS', 'API_KEYS_FILE', 'JWT_SECRET', 'JWT_JWKS_URL']) {
+  if (process.env[name] === '')
+    log.warn('this variable is empty, which is as if it were not set', { meta: { name } })
+}
 service.start()
 if (!service.closed() && !isLoopback(config.service.host)) {
   log.warn('anybody who reaches this address may do everything: no authentication is configured', {

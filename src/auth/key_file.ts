@@ -2,7 +2,7 @@
 import { readFileSync, type Stats, statSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import type { Logger } from '../lib/log.ts'
-import { type KeyEntry, MAX_FILE_BYTES, parseKeyFile } from './key_line.ts'
+import { type KeyEntry, MAX_FILE_BYTES, parseKeyFile, shownFaults } from './key_line.ts'
 
 export interface KeyFile {
   /** Whether it was there once. */
@@ -47,8 +47,9 @@ export async function openKeyFile(options: KeyFileOptions): Promise<KeyFile> {
   function take({ text, mode }: { text: string; mode: number }): void {
     const { keys, faults } = parseKeyFile(text, taken)
     if (faults.length > 0) {
-      const shown = faults.map(({ at, expected }) => `line ${at}: expected ${expected}`)
-      log.error('API keys not taken, those of before stay', { meta: { file: path, faults: shown } })
+      log.error('API keys not taken, those of before stay', {
+        meta: { file: path, faults: shownFaults(faults) },
+      })
       return
     }
     const entries = keys.map(({ entry }) => entry)

@@ -43,6 +43,11 @@ export const MAX_KEY_LENGTH = 512
 /** Of the file: thousands of keys. */
 export const MAX_FILE_BYTES = 4 * 2 ** 20
 
+/** What keys begin with that are made here: told by it, they are found where they should not be. */
+export const KEY_PREFIX = 'psk_'
+/** More of them say nothing new: a file that is something else has a fault in each line. */
+const SHOWN_FAULTS = 10
+
 const NAME = /^[A-Za-z0-9._-]{1,64}$/
 const HASH = /^sha256:([0-9a-f]{64})$/i
 const PLAIN = new RegExp(`^(?!sha256:)[!-~]{${MIN_KEY_LENGTH},${MAX_KEY_LENGTH}}$`, 'i')
@@ -59,12 +64,19 @@ export const NAME_FORM = 'a name of 1 to 64 characters of A-Z a-z 0-9 . _ -'
 export const SCOPES_FORM = `scopes separated by commas, each one of ${NAMESPACES.join(', ')} or *, a colon, and one of ${LEVELS.join(', ')}`
 
 export function isKeyName(name: string): boolean {
-  return NAME.test(name)
+  return NAME.test(name) && !name.startsWith(KEY_PREFIX)
 }
 
 /** SHA-256 in 64 hex digits. */
 export function hashOf(key: string): string {
   return createHash('sha256').update(key).digest('hex')
+}
+
+/** The first faults of a file, and how many more there are. */
+export function shownFaults(faults: readonly KeyFault[]): string[] {
+  const shown = faults.slice(0, SHOWN_FAULTS).map(({ at, expected }) => `line ${at}: expected ${expected}`)
+  const more = faults.length - shown.length
+  return more > 0 ? [...shown, `and ${more} more`] : shown
 }
 
 /** What names a key without saying what it is. */
@@ -77,7 +89,13 @@ export function parseKeyFile(text: string, taken: Iterable<string> = []): Parsed
   const seen = new Map<string, string>()
   for (const hash of taken) seen.set(hash, 'API_KEYS')
   const lines = text.split('\n').map((line, index) => ({ at: index + 1, line: line.trim() }))
-  return parseAll(lines, { seen, unit: 'line', parse: (words) => parseEntry(words, HASH, HASHED) })
+  const parsed = parseAll(lines, { seen, unit: 'line', parse: (words) => parseEntry(words, HASH, HASHED) })
+  // Cut off before its mark `revoked`, a line would let in who was shut out.
+  if (parsed.keys.at(-1)?.at === lines.length) {
+    parsed.keys.pop()
+    parsed.faults.push({ at: lines.length, expected: 'a newline at its end' })
+  }
+  return parsed
 }
 
 /**

@@ -9,6 +9,9 @@ const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
 /** A thousand for each item of a batch. Parsing takes up to a microsecond a value, and nothing else runs then. */
 const MAX_VALUES = 2 ** 20
 const RETRY_AFTER_SECONDS = 1
+/** Where room is short, a body that has come so slowly for so long gives up its own: 2 Mbit a second. */
+const SLOW_BYTES_PER_MS = 256
+const GRACE_MS = 1000
 
 export interface BodyLimits {
   /** Of one body, unpacked. */
@@ -24,23 +27,59 @@ export interface BodyReader {
   readJson(request: HonoRequest, options: { required: boolean }): Promise<unknown>
 }
 
+interface Share {
+  take(bytes: number): void
+  onBytes(bytes: number): void
+  /** Aborted when it is cut. */
+  signal: AbortSignal
+  /** Whether its body comes too slowly to keep room that others need. */
+  isSlow(): boolean
+  cut(): void
+  giveBack(): void
+}
+
 export function createBodyReader({ maxBytes, maxTotalBytes, timeoutMs }: BodyLimits): BodyReader {
   let heldBytes = 0
+  const shares = new Set<Share>()
 
   /** One body's share of the memory that all bodies have together. */
-  function openShare(): { take(bytes: number): void; giveBack(): void } {
+  function openShare(): Share {
+    const startedAtMs = performance.now()
+    const aborter = new AbortController()
     let ownBytes = 0
-    return {
+    let receivedBytes = 0
+    const share: Share = {
+      signal: aborter.signal,
       take(bytes) {
+        shares.add(share)
+        if (heldBytes + bytes > maxTotalBytes) cutSlow()
         if (heldBytes + bytes > maxTotalBytes) throw busy()
         heldBytes += bytes
         ownBytes += bytes
       },
+      onBytes(bytes) {
+        receivedBytes += bytes
+      },
+      isSlow() {
+        const ageMs = performance.now() - startedAtMs
+        return ageMs > GRACE_MS && receivedBytes / ageMs < SLOW_BYTES_PER_MS
+      },
+      cut() {
+        share.giveBack()
+        aborter.abort(busy())
+      },
       giveBack() {
+        shares.delete(share)
         heldBytes -= ownBytes
         ownBytes = 0
       },
     }
+    return share
+  }
+
+  /** Room that was asked for and is not used must not keep others out: four heads would be enough for that. */
+  function cutSlow(): void {
+    for (const share of shares) if (share.isSlow()) share.cut()
   }
 
   return {
@@ -55,6 +94,8 @@ export function createBodyReader({ maxBytes, maxTotalBytes, timeoutMs }: BodyLim
           maxBytes: Math.min(maxBytes, maxTotalBytes),
           timeoutMs,
           take: share.take,
+          onBytes: share.onBytes,
+          signal: share.signal,
         })
       try {
         // A chunked body can turn out to be none.

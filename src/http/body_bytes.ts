@@ -11,8 +11,12 @@ export interface ByteLimits {
   maxBytes: number
   /** Time in which a body must make progress. */
   timeoutMs: number
-  /** Told of bytes as they come, before they are kept; throws where there is no room for them. */
+  /** Told of bytes before they are kept; throws where there is no room for them. */
   take(bytes: number): void
+  /** Told of bytes that have come. */
+  onBytes(bytes: number): void
+  /** Aborted where the room is needed for others; its reason is the error to throw. */
+  signal: AbortSignal
 }
 
 /** @throws AppError 400, 408, 413, 415, and what `take` throws. */
@@ -36,6 +40,7 @@ export async function readBytes(
     return readParts(request.body.pipeThrough(new DecompressionStream('gzip') as never), limits, packing)
   }
   if (length === null) return readParts(request.body, limits, packing)
+  if (length > AT_ONE_GO_BYTES) limits.take(length)
   return length <= AT_ONE_GO_BYTES
     ? readAtOneGo(request, length, limits)
     : readLong(request.body, length, limits)
@@ -50,19 +55,15 @@ async function readAtOneGo(request: Request, length: number, { timeoutMs }: Byte
   }
 }
 
-/**
- * A body whose length is known goes to its place at once: joining its parts would hold it twice. Its place is
- * memory only where something was written, so a client that sends nothing takes none, and is charged for none.
- */
+/** A body whose length is known goes to its place at once: joining its parts would hold it twice. */
 async function readLong(
   body: ReadableStream<Uint8Array>,
   length: number,
-  { timeoutMs, take }: ByteLimits,
+  limits: ByteLimits,
 ): Promise<Uint8Array> {
   const bytes = new Uint8Array(length)
   let size = 0
-  await readStream(body, timeoutMs, (part) => {
-    take(part.byteLength)
+  await readStream(body, limits, (part) => {
     bytes.set(part, size)
     size += part.byteLength
   })
@@ -76,7 +77,7 @@ async function readParts(
 ): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
   let size = 0
-  await readStream(body, limits.timeoutMs, (part) => {
+  await readStream(body, limits, (part) => {
     size += part.byteLength
     if (size > limits.maxBytes) throw tooLarge(limits, packing)
     limits.take(part.byteLength)
@@ -97,7 +98,7 @@ async function readParts(
  */
 async function readStream(
   body: ReadableStream<Uint8Array>,
-  timeoutMs: number,
+  { timeoutMs, onBytes, signal }: ByteLimits,
   onPart: (part: Uint8Array) => void,
 ): Promise<void> {
   const reader = body.getReader()
@@ -111,12 +112,15 @@ async function readStream(
     }, timeoutMs)
   let timer = wait()
   let since = 0
+  signal.addEventListener('abort', cancel)
   try {
     while (true) {
       const { done, value } = await reader.read()
       if (late) throw tooSlow()
+      signal.throwIfAborted()
       if (done) return
       onPart(value)
+      onBytes(value.byteLength)
       since += value.byteLength
       if (since < stepBytes(timeoutMs)) continue
       since = 0
@@ -125,7 +129,7 @@ async function readStream(
     }
   } catch (error) {
     cancel()
-    throw late ? tooSlow() : problemOf(error)
+    throw late ? tooSlow() : problemOf(signal.aborted ? signal.reason : error)
   } finally {
     clearTimeout(timer)
   }

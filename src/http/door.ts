@@ -53,6 +53,16 @@ export function createDoor({ authenticator, limits, events }: DoorOptions): Door
     throw new AppError('FORBIDDEN', { detail: `This needs the scope ${scope}.`, members: { scope } })
   }
 
+  /** Who it is where nobody has to say it: a credential that is not good is none. */
+  async function identify(c: Context<RequestEnv>): Promise<Principal> {
+    try {
+      return await authenticator.authenticate(readCredential(c.req))
+    } catch (error) {
+      if (error instanceof AppError) return NOBODY
+      throw error
+    }
+  }
+
   // Not async: with an API key and nothing to count, a request comes in without a turn of the event loop.
   function enter(c: Context<RequestEnv>, principal: Principal, access: Access): Promise<void> | void {
     c.set('principal', principal)
@@ -86,7 +96,10 @@ export function createDoor({ authenticator, limits, events }: DoorOptions): Door
 
     admit(c, access) {
       if (!authenticator.required()) return enter(c, ANYONE, access)
-      if (access.scope === 'open') return enter(c, NOBODY, access)
+      if (access.scope === 'open') {
+        if (!limits.enabled || access.limit === 'none') return enter(c, NOBODY, access)
+        return identify(c).then((known) => enter(c, known, access))
+      }
       let principal: Principal | Promise<Principal>
       try {
         principal = authenticator.authenticate(readCredential(c.req))

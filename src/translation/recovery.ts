@@ -8,7 +8,7 @@ import { type FlatRecord, flatten, isComplete, overlay, type Row } from '../coll
 import { type Stamp, stampMs } from '../collections/stamp.ts'
 import { translationSessions as sessions, translationTasks as tasks } from '../collections/translation.ts'
 import type { Clock } from '../lib/clock.ts'
-import { messageOf } from '../lib/errors.ts'
+import { AppError, messageOf } from '../lib/errors.ts'
 import type { Logger } from '../lib/log.ts'
 import { formatTime } from '../lib/time.ts'
 import { type Everywhere, naming } from './everywhere.ts'
@@ -29,6 +29,8 @@ import {
 export const UNFINISHED = ['pending', 'processing'] as const
 const LIST_PAGE_ROWS = 500
 const RESTORES_SHOWN = 20
+/** At once. Each holds a snapshot, and megabytes where its client does not keep up. */
+const MAX_RESTORES = 16
 /** The part of a restore's time that the other instances may take to store what they hold. */
 const OTHERS_SHARE = 2 / 3
 
@@ -178,6 +180,8 @@ export function createRecovery(options: RecoveryOptions): Recovery {
     }
   }
 
+  let open = 0
+
   async function finish(
     snapshot: Snapshot,
     sessionId: string,
@@ -196,6 +200,39 @@ export function createRecovery(options: RecoveryOptions): Recovery {
     return formatTime(restoredAtMs)
   }
 
+  async function begin(sessionId: string): Promise<Restore> {
+    const startedAt = performance.now()
+    const { missing } = await everywhere.others(options.timeoutMs * OTHERS_SHARE)
+    const timeoutMs = options.timeoutMs - (performance.now() - startedAt)
+    // The buffer is read before the snapshot begins: a row flushed in between is in both, one of it is enough.
+    const held = buffer.group(tasks, sessionId)
+    const heldSession = buffer.get(sessions, [sessionId])
+    const snapshot = await router.records(sessions).snapshot({ timeoutMs })
+    try {
+      const stored = await snapshot.read(sessions, [sessionId])
+      // Snapshots take half of the pool at most. A delete that begins after this one is none of its business.
+      const [erasing, deletes, deadLetters] = await Promise.all([
+        coordination.isBeingErased(sessions.name, sessionId),
+        coordination.tombstonesOf(sessions.name, [sessionId]),
+        coordination.countDeadLetters({ collection: tasks.name, group: sessionId }),
+      ])
+      const deleted = deletes.get(sessionId)
+      const row = overlay(stored, heldSession, deleted)
+      if (!row || erasing || !isComplete(sessions, row) || isHidden(row))
+        throw naming(notFound(sessionId), missing)
+      const counts = await countsOf(snapshot, sessionId)
+      return {
+        session: toDetail(flatten(sessions, row), counts, deadLetters),
+        tasks: unfinishedTasks(snapshot, sessionId, held, deleted),
+        missing,
+        finish: (tasksCount, ok) => finish(snapshot, sessionId, tasksCount, ok),
+      }
+    } catch (error) {
+      await snapshot.close()
+      throw error
+    }
+  }
+
   return {
     incomplete: () =>
       everywhere.afterOthers(async ({ missing }) => {
@@ -209,39 +246,27 @@ export function createRecovery(options: RecoveryOptions): Recovery {
       }),
 
     async restore(sessionId) {
-      const startedAt = performance.now()
-      const { missing } = await everywhere.others(options.timeoutMs * OTHERS_SHARE)
-      const timeoutMs = options.timeoutMs - (performance.now() - startedAt)
-      // The buffer is read before the snapshot begins: a row flushed in between is in both, one of it is enough.
-      const held = buffer.group(tasks, sessionId)
-      const heldSession = buffer.get(sessions, [sessionId])
-      const snapshot = await router.records(sessions).snapshot({ timeoutMs })
-      try {
-        const stored = await snapshot.read(sessions, [sessionId])
-        // Snapshots take half of the pool at most. A delete that begins after this one is none of its business.
-        const [erasing, deletes, deadLetters] = await Promise.all([
-          coordination.isBeingErased(sessions.name, sessionId),
-          coordination.tombstonesOf(sessions.name, [sessionId]),
-          coordination.countDeadLetters({ collection: tasks.name, group: sessionId }),
-        ])
-        const deleted = deletes.get(sessionId)
-        const row = overlay(stored, heldSession, deleted)
-        if (!row || erasing || !isComplete(sessions, row) || isHidden(row))
-          throw naming(notFound(sessionId), missing)
-        const counts = await countsOf(snapshot, sessionId)
-        let finished: Promise<string> | null = null
-        return {
-          session: toDetail(flatten(sessions, row), counts, deadLetters),
-          tasks: unfinishedTasks(snapshot, sessionId, held, deleted),
-          missing,
-          finish(tasksCount, ok) {
-            finished ??= finish(snapshot, sessionId, tasksCount, ok)
-            return finished
-          },
-        }
-      } catch (error) {
-        await snapshot.close()
+      if (open >= MAX_RESTORES) {
+        throw new AppError('BUSY', {
+          detail: `${MAX_RESTORES} restores are under way on this instance.`,
+          retryAfterSeconds: 1,
+        })
+      }
+      open += 1
+      const leave = () => {
+        open -= 1
+      }
+      const restore = await begin(sessionId).catch((error) => {
+        leave()
         throw error
+      })
+      let finished: Promise<string> | null = null
+      return {
+        ...restore,
+        finish(tasksCount, ok) {
+          finished ??= restore.finish(tasksCount, ok).finally(leave)
+          return finished
+        },
       }
     },
 

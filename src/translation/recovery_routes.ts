@@ -89,7 +89,7 @@ export function recoveryRoutes(router: Router, base: string, recovery: Recovery,
       description:
         'The session and its unfinished tasks, streamed from one snapshot; rows not stored yet are part of it: it waits until every instance has stored what it had accepted, and names those that have not in time. With `Accept: application/x-ndjson`: a line with the session, a line a task, and a last line with the count; where that is missing the answer was cut off.',
       tags: ['Recovery'],
-      problems: ['BACKEND_UNAVAILABLE', 'SESSION_NOT_FOUND'],
+      problems: ['BACKEND_UNAVAILABLE', 'BUSY', 'SESSION_NOT_FOUND'],
       request: { params: z.object({ session_id: sessionId }) },
       responses: {
         200: {

@@ -190,6 +190,12 @@ onEachBackend('body limits', { only: ['sqlite'], env: { MAX_BODIES_BYTES: String
       expect((await all()).status).toBe(202)
     }, 30_000)
 
+    test('heads that ask for all the room and send nothing keep nobody out', async () => {
+      const idle = await halfSent(`Connection: close\r\nContent-Length: ${LARGEST}\r\n`, ' ')
+      expect((await turns(202)).status).toBe(202)
+      idle.finish(null)
+    }, 30_000)
+
     for (const [name, headers, body] of [
       ['of a known length', `Content-Length: ${2 * MIB}\r\n`, ' '.repeat(MIB)],
       ['in chunks', 'Transfer-Encoding: chunked\r\n', `100000\r\n${' '.repeat(MIB)}\r\n`],

@@ -41,9 +41,9 @@ test('without a file there are no keys, and nothing is wrong', () => {
 
 test('good keys are taken from the variable and from either file', () => {
   expect(load({ API_KEYS: LINE }).auth.api_keys?.reveal()).toBe(LINE)
-  expect(faultsOf({}, { './data/api_keys': LINE })).toEqual([])
-  expect(faultsOf({ API_KEYS_FILE: 'k' }, { k: LINE })).toEqual([])
-  expect(apiKeysFile(load({ API_KEYS_FILE: 'k' }, { k: LINE }))).toEqual({ path: 'k', named: true })
+  expect(faultsOf({}, { './data/api_keys': `${LINE}\n` })).toEqual([])
+  expect(faultsOf({ API_KEYS_FILE: 'k' }, { k: `${LINE}\n` })).toEqual([])
+  expect(apiKeysFile(load({ API_KEYS_FILE: 'k' }, { k: `${LINE}\n` }))).toEqual({ path: 'k', named: true })
 })
 
 test('all faults of keys come with those of everything else, by entry and by line', () => {

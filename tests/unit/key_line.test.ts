@@ -17,8 +17,8 @@ const OTHER = hashOf('some other key')
 const PLAIN = 'my-own-secret-key-of-32-characters'
 const GOOD = `backend sha256:${HASH} translation:read`
 
-const entriesOf = (text: string) => parseKeyFile(text).keys.map(({ entry }) => entry)
-const faultsOf = (text: string) => parseKeyFile(text).faults
+const entriesOf = (text: string) => parseKeyFile(`${text}\n`).keys.map(({ entry }) => entry)
+const faultsOf = (text: string) => parseKeyFile(`${text}\n`).faults
 const inlineOf = (text: string) => parseInlineKeys(text).keys.map(({ entry }) => entry)
 
 const word = fc.constantFrom(...['*', ...NAMESPACES].flatMap((name) => LEVELS.map((of) => `${name}:${of}`)))
@@ -38,7 +38,7 @@ describe('a line', () => {
     fc.assert(
       fc.property(ring, (entries) => {
         const lines = entries.map(formatKeyLine)
-        expect(parseKeyFile(lines.join('\n'))).toEqual({
+        expect(parseKeyFile(`${lines.join('\n')}\n`)).toEqual({
           keys: entries.map((entry, index) => ({ at: index + 1, entry })),
           faults: [],
         })
@@ -49,7 +49,7 @@ describe('a line', () => {
 
   test('stands anywhere among comments, blank lines, tabs and line ends of Windows', () => {
     const text = `\ufeff# made by hand\r\n\r\n  a\tsha256:${HASH.toUpperCase()}   *:read,system:admin  expires=2030-01-31\r\n\t# b sha256:x y\r\nb sha256:${OTHER} audit:write`
-    expect(parseKeyFile(text)).toEqual({
+    expect(parseKeyFile(`${text}\n`)).toEqual({
       keys: [
         {
           at: 3,
@@ -88,7 +88,7 @@ describe('a line', () => {
     ['an attribute twice', `${GOOD} expires=2030-01-01 expires=2031-01-01`, 'at most once'],
     ['a comment behind it', `${GOOD} # the old one`, 'after the scopes'],
   ])('with %s is a fault', (_, line, expected) => {
-    expect(parseKeyFile(`# first\n${line}\n${`ok sha256:${OTHER} *:read`}`)).toEqual({
+    expect(parseKeyFile(`# first\n${line}\nok sha256:${OTHER} *:read\n`)).toEqual({
       keys: [expect.objectContaining({ at: 3 })],
       faults: [{ at: 2, expected: expect.stringContaining(expected) }],
     })
@@ -99,9 +99,17 @@ describe('a line', () => {
       { at: 3, expected: expect.stringContaining('line 1') },
       { at: 4, expected: expect.stringContaining('line 1') },
     ])
-    expect(parseKeyFile(GOOD, [HASH]).faults).toEqual([
+    expect(parseKeyFile(`${GOOD}\n`, [HASH]).faults).toEqual([
       { at: 1, expected: expect.stringContaining('API_KEYS') },
     ])
+  })
+
+  test('that is cut off is a fault: what is missing may be the mark that it is revoked', () => {
+    expect(parseKeyFile(`backend sha256:${OTHER} *:read\n${GOOD}`)).toEqual({
+      keys: [expect.objectContaining({ at: 1 })],
+      faults: [{ at: 2, expected: 'a newline at its end' }],
+    })
+    expect(parseKeyFile('# a comment may').faults).toEqual([])
   })
 
   test('may have the name of another line: that is how a key is replaced', () => {

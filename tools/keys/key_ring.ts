@@ -3,9 +3,11 @@ import {
   formatKeyLine,
   hashOf,
   idOf,
+  KEY_PREFIX,
   type KeyEntry,
   type ParsedKeys,
   parseKeyFile,
+  shownFaults,
 } from '../../src/auth/key_line.ts'
 import { MAX_TIME_MS } from '../../src/lib/time.ts'
 import { EXIT, KeysError } from './failure.ts'
@@ -20,7 +22,6 @@ export type KeyState = 'live' | 'expired' | 'revoked'
 
 const HEADER =
   '# API keys, one a line: NAME HASH SCOPES. Made, listed and revoked by `bun run keys`; the keys are not in here.\n'
-const KEY_PREFIX = 'psk_'
 const KEY_BYTES = 32
 
 /** 256 random bits, behind a prefix by which a leaked one is recognised. */
@@ -33,7 +34,7 @@ export function makeKey(wanted: Pick<KeyEntry, 'name' | 'scopes' | 'expiresAtMs'
 export function readKeys(text: string, path: string): ParsedKeys['keys'] {
   const { keys, faults } = parseKeyFile(text)
   if (faults.length === 0) return keys
-  const lines = faults.map(({ at, expected }) => `${path}, line ${at}: expected ${expected}`)
+  const lines = shownFaults(faults).map((shown) => `${path}, ${shown}`)
   throw new KeysError(lines.join('\n'), EXIT.config)
 }
 
