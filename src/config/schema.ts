@@ -41,7 +41,7 @@ const service = section({
   max_body_bytes: whole({ from: 1024, to: 2 ** 30, fallback: 64 * 2 ** 20 }),
   /** Of all bodies that are being read, unpacked: past it, 503. */
   max_bodies_bytes: whole({ from: 1024, to: maxBytes, fallback: 256 * 2 ** 20 }),
-  /** Seconds in which a body must make progress, and a reader of a long answer too. */
+  /** Seconds in which a body must make progress, and the reader of a restore too. */
   client_timeout: seconds({ from: 1, to: 240, fallback: 20 }),
   /** Deadline of the drain. */
   shutdown_timeout: seconds({ to: 3600, fallback: 25 }),
